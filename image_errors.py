@@ -1,0 +1,143 @@
+"""The one exception tree, and the word by which each error is known.
+
+Owns what an error carries beside its message. Applications import these names from
+`image_provider`. Knows nothing of providers; standard library only.
+
+    ImageGenerationError
+    ├── ConfigurationError        configuration        a setting or file of ours is wrong
+    ├── AuthenticationError       authentication       bad key, no credit
+    ├── InvalidRequestError       invalid_request      the request makes no sense to this provider
+    ├── ContentRejectedError      content_rejected     refused by a moderation filter
+    ├── RateLimitedError          rate_limited         .retry_after (seconds)
+    ├── ProviderUnavailableError  unavailable          not reachable, restarted, overloaded
+    ├── ProviderTimeoutError      timeout              a time limit passed; the job was cancelled
+    ├── WorkflowError             workflow             .file .node_id .class_type …
+    ├── GenerationFailedError     generation_failed    .node_id .class_type .detail
+    ├── GenerationCancelledError  cancelled            interrupted or deleted
+    └── AllProvidersFailedError   all_providers_failed .attempts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+
+class ProviderAttempt(NamedTuple):
+    """One provider that was tried, or could not be, and why; `seconds` is what the try took."""
+
+    provider: str
+    error_type: str
+    message: str
+    seconds: float = 0.0
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ImageGenerationError(Exception):
+    """Anything that keeps a picture from being made; the router acts on `error_type` alone.
+
+    `status` is an HTTP status; `retryable` says that the same request may succeed later.
+    """
+
+    error_type: ClassVar[str] = "generation_failed"
+
+    message: str = field(kw_only=False)
+    provider: str | None = None
+    status: int | None = None
+    request_id: str | None = None
+    retryable: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__(self.message)
+
+
+class ConfigurationError(ImageGenerationError):
+    """A setting, key or file of ours is missing or wrong."""
+
+    error_type = "configuration"
+
+
+class AuthenticationError(ImageGenerationError):
+    """The key was refused, or the account has no credit."""
+
+    error_type = "authentication"
+
+
+class InvalidRequestError(ImageGenerationError):
+    """The request makes no sense to this provider; another one is not asked."""
+
+    error_type = "invalid_request"
+
+
+class ContentRejectedError(ImageGenerationError):
+    """A moderation filter refused the prompt or the picture."""
+
+    error_type = "content_rejected"
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class RateLimitedError(ImageGenerationError):
+    """Too many requests; `retry_after` is seconds, None when the provider does not say."""
+
+    error_type = "rate_limited"
+    retryable: bool = True
+    retry_after: float | None = None
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ProviderUnavailableError(ImageGenerationError):
+    """Not reachable, overloaded, or restarted with the job gone."""
+
+    error_type = "unavailable"
+    retryable: bool = True
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ProviderTimeoutError(ImageGenerationError):
+    """A time limit passed; the message says which one and what the job was doing."""
+
+    error_type = "timeout"
+    retryable: bool = True
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class WorkflowError(ImageGenerationError):
+    """A workflow cannot be loaded, bound or queued; `problems` lists every one that was found."""
+
+    error_type = "workflow"
+    file: str | None = None
+    node_id: str | None = None
+    class_type: str | None = None
+    input_name: str | None = None
+    problems: Sequence[Any] = ()
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class GenerationFailedError(ImageGenerationError):
+    """The job was accepted and failed; names the node where there is one."""
+
+    error_type = "generation_failed"
+    node_id: str | None = None
+    class_type: str | None = None
+    detail: str | None = None
+
+
+class GenerationCancelledError(ImageGenerationError):
+    """The job was interrupted, or deleted while it waited."""
+
+    error_type = "cancelled"
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class AllProvidersFailedError(ImageGenerationError):
+    """No provider could serve the request; `attempts` says why for each."""
+
+    error_type = "all_providers_failed"
+    attempts: Sequence[ProviderAttempt] = ()
+
+
+ERROR_CLASSES: Mapping[str, type[ImageGenerationError]] = {
+    error_class.error_type: error_class for error_class in ImageGenerationError.__subclasses__()
+}
+"""The exception class of every `error_type` word."""
