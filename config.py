@@ -1,0 +1,259 @@
+"""Settings: the environment first, then a `.env` file in the current folder, then the default.
+
+Owns the name, default and meaning of every setting. A `Config` is read when it is built, so that a
+setting changed in the environment counts from the next one on. Never changes the environment.
+Needs no key; what cannot be used is told at once, all of it in one ConfigurationError.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from image_provider import ConfigurationError
+
+# FLUX at these hosts, in the order of preference, and the settings that hold a key for each.
+_FLUX_KEYS = {
+    "bfl": ("BLACK_FOREST_LABS_API_KEY", "BFL_API_KEY"),
+    "fal": ("FAL_KEY",),
+    "together": ("TOGETHER_API_KEY",),
+    "replicate": ("REPLICATE_API_TOKEN",),
+}
+FLUX_HOSTS = tuple(_FLUX_KEYS)
+
+
+def _no_seconds(text: str) -> str | None:
+    try:
+        usable = 0 < float(text) < float("inf")
+    except ValueError:
+        usable = False
+    return None if usable else f"must be a number of seconds above 0, not {text!r}"
+
+
+def _no_bytes(text: str) -> str | None:
+    return None if text.isdecimal() else f"must be a whole number of bytes, not {text!r}"
+
+
+def _no_url(text: str) -> str | None:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname is not None
+    except ValueError:
+        usable = False
+    # The value is not repeated: it may hold a password.
+    return None if usable else "must be a whole URL, such as https://host/path"
+
+
+def _no_flux_host(text: str) -> str | None:
+    known = ", ".join(FLUX_HOSTS)
+    return None if text.lower() in FLUX_HOSTS else f"must be one of {known}, not {text!r}"
+
+
+class Setting(NamedTuple):
+    """One setting; `default` is None where unset means "not configured".
+
+    `problem` says what is wrong with a value that is set, or None.
+    """
+
+    name: str
+    default: str | None
+    meaning: str
+    problem: Callable[[str], str | None] = lambda text: None
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "COMFYUI_SERVER_ADDRESS",
+        "127.0.0.1:8188",
+        "host:port, a URL, several of them with commas between, or 'embedded'",
+    ),
+    Setting("COMFYUI_WORKFLOW_DIR", "workflows/comfyui", "folder that workflow names refer to"),
+    Setting("COMFYUI_TEMP_DIR", "temp_uploads", "folder for files that must be on disk"),
+    Setting("COMFYUI_CLIENT_ID", None, "prefix of the client ids that the server sees"),
+    Setting("COMFYUI_API_KEY", None, "bearer token for a server behind a proxy"),
+    Setting("COMFY_ORG_API_KEY", None, "comfy.org key, for workflows with API nodes"),
+    Setting("COMFYUI_DEFAULT_WORKFLOW", "t2i_flux.json", "text-to-image workflow"),
+    Setting("COMFYUI_I2I_WORKFLOW", "i2i_flux.json", "image-to-image workflow"),
+    Setting("COMFYUI_INPAINT_WORKFLOW", "inpaint_flux.json", "inpainting workflow"),
+    Setting("COMFYUI_CONNECT_TIMEOUT", "4", "seconds to reach the server", _no_seconds),
+    Setting("COMFYUI_READ_TIMEOUT", "60", "seconds for one answer of the server", _no_seconds),
+    Setting("COMFYUI_QUEUE_TIMEOUT", "3600", "seconds that a job may wait in line", _no_seconds),
+    Setting("COMFYUI_STALL_TIMEOUT", "900", "seconds that a job may stand still", _no_seconds),
+    Setting("COMFYUI_TOTAL_TIMEOUT", "7200", "seconds that a job may take in all", _no_seconds),
+    Setting("COMFYUI_SILENCE", "2", "seconds until the server is asked for news", _no_seconds),
+    Setting("OPENAI_API_KEY", None, "key for OpenAI Images"),
+    Setting("OPENAI_BASE_URL", None, "URL of a compatible server, with /v1", _no_url),
+    Setting("BLACK_FOREST_LABS_API_KEY", None, "key for FLUX at BFL"),
+    Setting("BFL_API_KEY", None, "another name of BLACK_FOREST_LABS_API_KEY"),
+    Setting("BFL_BASE_URL", None, "URL in place of BFL's own", _no_url),
+    Setting("FLUX_API_KEY", None, "key for FLUX at FLUX_HOST"),
+    Setting("FLUX_HOST", None, "who serves FLUX: bfl, fal, together or replicate", _no_flux_host),
+    Setting("FAL_KEY", None, "key for FLUX at fal"),
+    Setting("FAL_BASE_URL", None, "URL in place of fal's queue host", _no_url),
+    Setting("TOGETHER_API_KEY", None, "key for FLUX at Together"),
+    Setting("TOGETHER_BASE_URL", None, "URL in place of Together's own, without /v1", _no_url),
+    Setting("REPLICATE_API_TOKEN", None, "token for FLUX at Replicate"),
+    Setting("REPLICATE_BASE_URL", None, "URL in place of Replicate's own, without /v1", _no_url),
+    Setting("IMAGE_CACHE_DIR", "cache/images", "folder of the result cache"),
+    Setting("IMAGE_CACHE_MAX_BYTES", str(1024**3), "size limit of the result cache", _no_bytes),
+    Setting(
+        "IMAGE_SOURCE_ROOTS",
+        None,
+        "folders that local source images may come from; empty = none, unset = any path",
+    ),
+)
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+# An empty value of these is a value of its own; everywhere else empty means unset.
+_MEANINGFUL_WHEN_EMPTY = {"IMAGE_SOURCE_ROOTS"}
+
+
+@cache
+def _client_id_of(process_id: int) -> str:
+    """One for each process, also for those that were forked off this one."""
+    return str(uuid.uuid4())
+
+
+def _read_env_file(path: Path) -> dict[str, str]:
+    """The settings in a .env file; raises ConfigurationError for one that is not understood whole.
+
+    A setting that is skipped in silence could be the one that keeps strangers out.
+    """
+    from dotenv.parser import parse_stream
+
+    try:
+        # utf-8-sig: editors on Windows write a byte order mark.
+        with path.open(encoding="utf-8-sig") as stream:
+            bindings = list(parse_stream(stream))
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path.name} is no UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigurationError(f"{path.name} cannot be read: {reason}") from error
+    for binding in bindings:
+        if binding.error:
+            raise ConfigurationError(
+                f"{path.name}, line {binding.original.line}, is not of the form NAME=value; put a "
+                "value with quotes or # in it between quotes, or remove the line"
+            )
+    return {b.key: b.value for b in bindings if b.key is not None and b.value is not None}
+
+
+class Config:
+    """The settings as they stand when it is built.
+
+    Raises ConfigurationError naming every setting that cannot be used.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        env_file: str | os.PathLike[str] | None = ".env",
+    ) -> None:
+        file = Path(env_file) if env_file is not None else None
+        sources = {
+            "environment": os.environ if environ is None else environ,
+            ".env": _read_env_file(file) if file is not None and file.is_file() else {},
+        }
+        self._values = {}
+        self._sources = {}
+        for name in _BY_NAME:
+            for source, values in sources.items():
+                value = values.get(name, "").strip()
+                if value or (name in values and name in _MEANINGFUL_WHEN_EMPTY):
+                    self._values[name], self._sources[name] = value, source
+                    break
+        if problems := list(self._problems()):
+            raise ConfigurationError("; ".join(problems))
+
+    def _problems(self) -> Iterator[str]:
+        for name, value in self._values.items():
+            problem = _BY_NAME[name].problem(value)
+            if problem is not None:
+                yield f"{name} ({self.source(name)}) {problem}"
+
+    def get(self, name: str) -> str | None:
+        """The value of a setting; None when it is unset and has no default."""
+        return self._values.get(name, _BY_NAME[name].default)
+
+    def get_changed(self, name: str) -> str | None:
+        """The value of a setting that somebody set to something else than its default."""
+        value = self.get(name)
+        return None if value == _BY_NAME[name].default else value
+
+    def source(self, name: str) -> str:
+        """Where the value comes from: "environment", ".env" or "default"."""
+        return self._sources.get(name, "default")
+
+    def _text(self, name: str) -> str:
+        value = self.get(name)
+        assert value is not None, f"{name} has no default"
+        return value
+
+    def get_seconds(self, name: str) -> float:
+        """A time limit in seconds, above zero."""
+        return float(self._text(name))
+
+    def get_openai_api_key(self) -> str | None:
+        return self.get("OPENAI_API_KEY")
+
+    def get_api_key(self) -> str | None:
+        """The same as `get_openai_api_key`, kept for existing callers."""
+        return self.get_openai_api_key()
+
+    def get_flux_api_key(self) -> str | None:
+        return self.get("FLUX_API_KEY")
+
+    def get_flux_host(self) -> str | None:
+        """The host that FLUX_HOST names, in lower case."""
+        host = self.get("FLUX_HOST")
+        return None if host is None else host.lower()
+
+    def get_black_forest_labs_api_key(self) -> str | None:
+        return self.get("BLACK_FOREST_LABS_API_KEY") or self.get("BFL_API_KEY")
+
+    def get_flux_keys(self) -> dict[str, str]:
+        """The key of every FLUX host that has one; FLUX_API_KEY counts for FLUX_HOST."""
+        keys = {}
+        for host, names in _FLUX_KEYS.items():
+            found = next((key for name in names if (key := self.get(name))), None)
+            if found is None and host == (self.get_flux_host() or "bfl"):
+                found = self.get_flux_api_key()
+            if found is not None:
+                keys[host] = found
+        return keys
+
+    def get_comfyui_server_address(self) -> str:
+        return self._text("COMFYUI_SERVER_ADDRESS")
+
+    def get_comfyui_workflow_dir(self) -> str:
+        return self._text("COMFYUI_WORKFLOW_DIR")
+
+    def get_comfyui_temp_dir(self) -> str:
+        return self._text("COMFYUI_TEMP_DIR")
+
+    def get_comfyui_client_id(self) -> str:
+        """COMFYUI_CLIENT_ID, or a UUID made once a process."""
+        return self.get("COMFYUI_CLIENT_ID") or _client_id_of(os.getpid())
+
+    def get_image_cache_dir(self) -> str:
+        return self._text("IMAGE_CACHE_DIR")
+
+    def get_image_cache_max_bytes(self) -> int:
+        """The size limit of the cache in bytes."""
+        return int(self._text("IMAGE_CACHE_MAX_BYTES"))
+
+    def get_image_source_roots(self) -> tuple[Path, ...] | None:
+        """Folders that local source images may come from; None = anywhere, empty = nowhere."""
+        value = self.get("IMAGE_SOURCE_ROOTS")
+        if value is None:
+            return None
+        return tuple(Path(part) for part in value.split(os.pathsep) if part.strip())
+
+    def __repr__(self) -> str:
+        return f"Config(configured: {', '.join(self._values) or 'nothing'})"
