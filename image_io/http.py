@@ -1,0 +1,388 @@
+"""The HTTP door: every request of the library goes through an `HttpSession`.
+
+Owns the session, time limits, one log line a call, the status check on every response, the mapping
+of requests' errors onto our tree, size-capped bodies and redirects. Headers that carry keys go to
+the session's own origin only, whatever a server answers. Knows no vendor and no workflow.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+from requests_hardened.ip_filter import InvalidIPAddress  # type: ignore[import-untyped]
+from requests_hardened.ip_filter_adapter import IPFilterAdapter  # type: ignore[import-untyped]
+from urllib3.util.retry import Retry
+
+from image_provider import (
+    AuthenticationError,
+    ConfigurationError,
+    ImageGenerationError,
+    InvalidRequestError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RateLimitedError,
+)
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_MAX_BYTES = 512 * 1024 * 1024
+MAX_REDIRECTS = 5
+_CHUNK_BYTES = 256 * 1024
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+_LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
+_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True)
+class HttpResponse:
+    """A response whose body has been read whole; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    url: str = ""
+
+    def json(self) -> Any:
+        """The body as JSON; raises ProviderUnavailableError when it is something else."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            kind = self.headers.get("content-type", "no content type")
+            raise ProviderUnavailableError(
+                f"{shown_url(self.url)} did not answer with JSON but with {kind}",
+                status=self.status,
+            ) from error
+
+    def json_or_none(self) -> Any:
+        """The body as JSON, or None when it is something else."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+
+ErrorParser = Callable[[HttpResponse], "ImageGenerationError | None"]
+"""Turns a response with an error status into the right error; None leaves it to the status."""
+
+
+class HttpSession:
+    """A pool of connections with the headers of one origin; safe for many threads.
+
+    `base_url` is what relative URLs refer to, and the only origin that `headers` are sent to.
+    `guarded` refuses addresses of private networks, for URLs that strangers give.
+    Time limits are in seconds, sizes in bytes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 60.0,
+        guarded: bool = False,
+        pool_size: int = 32,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.guarded = guarded
+        self.base_url = base_url.rstrip("/") if base_url else None
+        self._headers = {key: _header_value(key, value) for key, value in (headers or {}).items()}
+        self._timeout = (connect_timeout, read_timeout)
+        self._clock = clock
+        self._session = _new_session(self.base_url, guarded, pool_size)
+
+    def get(self, url: str, **options: Any) -> HttpResponse:
+        """`request` with GET."""
+        return self.request("GET", url, **options)
+
+    def post(self, url: str, **options: Any) -> HttpResponse:
+        """`request` with POST; never repeated."""
+        return self.request("POST", url, **options)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json_body: Any = None,
+        data: Mapping[str, str] | None = None,
+        files: Any = None,
+        headers: Mapping[str, str] | None = None,
+        read_timeout: float | None = None,
+        total_timeout: float | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        parse_error: ErrorParser | None = None,
+        follow_redirects: bool = False,
+    ) -> HttpResponse:
+        """Sends one request and reads the answer; raises ImageGenerationError on any other end.
+
+        Redirects are followed for GET alone and when asked; `headers` and the session's own go to
+        the session's origin only.
+        """
+        target = self._absolute(url)
+        deadline = None if total_timeout is None else self._clock() + total_timeout
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._send(
+                method,
+                target,
+                headers,
+                timeout=read_timeout or self._timeout[1],
+                deadline=deadline,
+                max_bytes=max_bytes,
+                params=params,
+                json=json_body,
+                data=data,
+                files=files,
+            )
+            next_url = self._redirect(response) if follow_redirects and method == "GET" else None
+            if next_url is None:
+                return self._checked(response, parse_error)
+            target, params = next_url, None
+        raise InvalidRequestError(
+            f"{self.name}: {shown_url(url)} led to more than {MAX_REDIRECTS} redirects"
+        )
+
+    def close(self) -> None:
+        """Closes every idle connection."""
+        self._session.close()
+
+    def _absolute(self, url: str) -> str:
+        if url.startswith("/") and self.base_url is not None:
+            return self.base_url + url
+        return url
+
+    def _headers_for(self, url: str, extra: Mapping[str, str] | None) -> dict[str, str]:
+        if self.base_url is not None and origin(url) == origin(self.base_url):
+            checked = {key: _header_value(key, value) for key, value in (extra or {}).items()}
+            return {**self._headers, **checked}
+        return {}
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        *,
+        timeout: float,
+        deadline: float | None,
+        max_bytes: int,
+        **options: Any,
+    ) -> HttpResponse:
+        started = self._clock()
+        left = timeout if deadline is None else min(timeout, deadline - started)
+        if left <= 0:
+            raise self._too_slow(url)
+        try:
+            with self._session.request(
+                method,
+                url,
+                headers=self._headers_for(url, headers),
+                timeout=(min(self._timeout[0], left), left),
+                stream=True,
+                allow_redirects=False,
+                **options,
+            ) as raw:
+                body = b"".join(self._read(raw, deadline, max_bytes))
+        except (*_LIBRARY_ERRORS, OSError, ValueError) as error:
+            raise map_request_error(error, url, self.name) from error
+        elapsed = (self._clock() - started) * 1000
+        logger.debug("%s %s: %d, %.0f ms", method, shown_url(url), raw.status_code, elapsed)
+        lower = {key.lower(): value for key, value in raw.headers.items()}
+        return HttpResponse(raw.status_code, lower, body, url)
+
+    def _read(
+        self, raw: requests.Response, deadline: float | None, max_bytes: int
+    ) -> Iterator[bytes]:
+        # read1 gives what has come; read waits for a whole chunk, however slowly it drips.
+        # urllib3 before 2.1 lacks it.
+        read = getattr(raw.raw, "read1", raw.raw.read)
+        size = 0
+        while chunk := read(_CHUNK_BYTES, decode_content=True):
+            size += len(chunk)
+            if size > max_bytes:
+                raise InvalidRequestError(
+                    f"{self.name}: {shown_url(raw.url)} sent more than the {max_bytes:,} bytes "
+                    "allowed"
+                )
+            if deadline is not None and self._clock() > deadline:
+                raise self._too_slow(raw.url)
+            yield chunk
+
+    def _redirect(self, response: HttpResponse) -> str | None:
+        location = response.headers.get("location")
+        if location is None or response.status not in _REDIRECT_STATUSES:
+            return None
+        try:
+            return urljoin(response.url, location)
+        except ValueError as error:
+            raise map_request_error(error, location, self.name) from error
+
+    def _too_slow(self, url: str) -> ProviderTimeoutError:
+        return ProviderTimeoutError(f"{self.name}: {shown_url(url)} took longer than allowed")
+
+    def _checked(self, response: HttpResponse, parse_error: ErrorParser | None) -> HttpResponse:
+        if 200 <= response.status < 300:
+            return response
+        error = parse_error(response) if parse_error is not None else None
+        raise error or error_for_status(response, self.name)
+
+
+class _UrlCredentials(requests.auth.AuthBase):
+    """Credentials of the URL itself, and none of the user's .netrc, where requests looks too."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        username, password = requests.utils.get_auth_from_url(request.url or "")
+        if username and "Authorization" not in request.headers:
+            requests.auth.HTTPBasicAuth(username, password)(request)
+        return request
+
+
+class _Retry(Retry):
+    """Repeats a request whose connection broke, which a kept one may; not one that was slow."""
+
+    def increment(self, *args: Any, **options: Any) -> _Retry:
+        error = options.get("error")
+        if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+            raise error
+        return super().increment(*args, **options)
+
+
+def _new_session(base_url: str | None, guarded: bool, pool_size: int) -> requests.Session:
+    session = requests.Session()
+    session.auth = _UrlCredentials()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    if base_url is not None and urlsplit(base_url).hostname in _LOOPBACK_HOSTS:
+        session.trust_env = False  # a proxy of the environment cannot reach this machine
+    if guarded:
+        session.trust_env = False  # a proxy would resolve the name itself, past the filter
+        session.mount("http://", IPFilterAdapter(is_https_proto=False))
+        session.mount("https://", IPFilterAdapter(is_https_proto=True))
+        return session
+    # GET alone is sent again: a POST that broke off may have been acted on.
+    retry = _Retry(total=2, connect=0, read=2, redirect=0, status=0, allowed_methods=["GET"])
+    adapter = HTTPAdapter(max_retries=retry, pool_maxsize=pool_size)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+def _header_value(name: str, value: str) -> str:
+    if any(character in value for character in "\r\n\0") or not value.isascii():
+        raise ConfigurationError(
+            f"the value for the {name} header has a line break or a character that no header "
+            "can carry; check the key it was made from"
+        )
+    return value
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """(scheme, host, port) of a URL, the port filled in for http and https.
+
+    Read as urllib3 does, which connects: urlsplit sees another host where there is a backslash.
+    Raises ValueError for what cannot be read.
+    """
+    parts = urllib3.util.parse_url(url)
+    scheme = (parts.scheme or "").lower()
+    host = (parts.host or "").strip("[]")
+    return scheme, host, parts.port or {"http": 80, "https": 443}.get(scheme)
+
+
+def shown_url(url: str) -> str:
+    """The URL as it may stand in a log or message: no credentials, query or control characters."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "the URL"
+    shown = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
+    return "".join(character if character.isprintable() else "?" for character in shown)
+
+
+def map_request_error(error: Exception, url: str, name: str) -> ImageGenerationError:
+    """The one place where errors of requests and urllib3 become ours."""
+    if isinstance(error, ImageGenerationError):
+        return error
+    where = shown_url(url)
+    match _root(error):
+        case InvalidIPAddress():
+            return InvalidRequestError(f"{name}: the host of {where} is not on the public internet")
+        case requests.exceptions.ConnectTimeout():
+            return ProviderUnavailableError(f"{name}: no answer from {where} in time to connect")
+        case requests.exceptions.Timeout() | urllib3.exceptions.ReadTimeoutError():
+            return ProviderTimeoutError(f"{name}: {where} did not answer in time")
+        case requests.exceptions.SSLError() | urllib3.exceptions.SSLError():
+            return ProviderUnavailableError(
+                f"{name}: the TLS certificate of {where} was not accepted"
+            )
+        case requests.exceptions.ProxyError():
+            return ProviderUnavailableError(
+                f"{name}: {where} cannot be reached through the proxy that the environment sets"
+            )
+        case requests.exceptions.InvalidJSONError():
+            return InvalidRequestError(f"{name}: a value in the request to {where} is not JSON")
+        case (
+            requests.exceptions.InvalidURL()
+            | requests.exceptions.MissingSchema()
+            | requests.exceptions.InvalidSchema()
+            | ValueError()
+        ):
+            return InvalidRequestError(f"{name}: {where} is not a URL that can be fetched")
+        case urllib3.exceptions.ProtocolError() | urllib3.exceptions.DecodeError():
+            return ProviderUnavailableError(f"{name}: the answer of {where} broke off")
+        case _:
+            return ProviderUnavailableError(f"{name}: {where} cannot be reached")
+
+
+def _root(error: Exception) -> object:
+    """What a plain ConnectionError of requests was made from; any other error itself."""
+    if type(error) is not requests.exceptions.ConnectionError or not error.args:
+        return error
+    inner = error.args[0]
+    return getattr(inner, "reason", inner)
+
+
+def error_for_status(response: HttpResponse, name: str) -> ImageGenerationError:
+    """The error that an HTTP status stands for when the body told nothing better."""
+    status = response.status
+    text = f"{name}: {shown_url(response.url)} answered {status}"
+    details: dict[str, Any] = {"status": status, "request_id": response.headers.get("x-request-id")}
+    if status in (401, 402, 403):
+        return AuthenticationError(f"{text}: the key was refused, or has no credit", **details)
+    if status == 429:
+        return RateLimitedError(
+            f"{text}: too many requests", retry_after=retry_after(response), **details
+        )
+    if status == 408 or status >= 500:
+        return ProviderUnavailableError(text, **details)
+    if status in _REDIRECT_STATUSES:
+        return ProviderUnavailableError(
+            f"{text}, a redirect; set the address that it points to", **details
+        )
+    return InvalidRequestError(text, **details)
+
+
+def retry_after(response: HttpResponse) -> float | None:
+    """Seconds to wait, from `retry-after-ms` or `retry-after` (RFC 9110, 10.2.3), or None."""
+    for header, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        try:
+            seconds = float(response.headers[header]) / scale
+        except (KeyError, ValueError):
+            continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    return None
