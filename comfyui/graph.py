@@ -1,0 +1,114 @@
+"""The API-format graph as plain data, and the questions one asks of it.
+
+Owns the shapes (`Graph`, `Node`, `Link`) and pure look-ups: by class, by title, along the links.
+Nothing here changes a graph, recurses along links or fails on a cycle or a link to nowhere; what is
+wrong with a graph is said by `comfyui/validation.py`. Knows nothing of files, requests or servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypedDict
+
+from comfyui.object_info import ObjectInfo
+
+_OUTPUT_PREFIXES = ("Save", "Preview")
+
+
+class Node(TypedDict, total=False):
+    """One node; a loaded graph has class_type and inputs in every one."""
+
+    class_type: str
+    inputs: dict[str, Any]
+    _meta: dict[str, Any]
+
+
+Graph = dict[str, Node]
+"""Nodes by id, in the order of the file."""
+
+
+class Link(NamedTuple):
+    """Where an input comes from: a node and its output slot."""
+
+    node_id: str
+    slot: int
+
+
+class Consumer(NamedTuple):
+    """An input that takes what a node gives, and the output slot it takes."""
+
+    node_id: str
+    input_name: str
+    slot: int
+
+
+def as_link(value: object) -> Link | None:
+    """The link that an input's value is, or None for a plain value.
+
+    Only a list of a node id and a slot is one (comfy_execution/graph_utils.py, is_link).
+    """
+    match value:
+        case [str(node_id), int(slot)] if isinstance(value, list):
+            return Link(node_id, slot)
+        case _:
+            return None
+
+
+def links_of(node: Node) -> Iterator[tuple[str, Link]]:
+    """The linked inputs of a node: name and link."""
+    for name, value in node["inputs"].items():
+        link = as_link(value)
+        if link is not None:
+            yield name, link
+
+
+def find_by_class(graph: Graph, class_type: str) -> str | None:
+    """The id of the first node of this class in file order."""
+    return next((i for i, node in graph.items() if node["class_type"] == class_type), None)
+
+
+def find_by_title(graph: Graph, title: str) -> list[str]:
+    """The ids of all nodes that the editor shows under this title, in file order."""
+    return [node_id for node_id, node in graph.items() if title_of(node) == title]
+
+
+def title_of(node: Node) -> str:
+    """The title that the editor shows for a node; its class where it has none of its own."""
+    title = node.get("_meta", {}).get("title")
+    return title if isinstance(title, str) and title else node["class_type"]
+
+
+def consumers(graph: Graph) -> dict[str, list[Consumer]]:
+    """For every node that is linked to: the inputs that take from it, in file order."""
+    index: dict[str, list[Consumer]] = {}
+    for node_id, node in graph.items():
+        for name, link in links_of(node):
+            index.setdefault(link.node_id, []).append(Consumer(node_id, name, link.slot))
+    return index
+
+
+def upstream(graph: Graph, node_ids: Iterable[str]) -> list[str]:
+    """These nodes and all that feed them, nearest first, each once; ids of no node left out."""
+    found = dict.fromkeys(node_id for node_id in node_ids if node_id in graph)
+    waiting = list(found)
+    for node_id in waiting:  # grows while it is walked
+        for _, link in links_of(graph[node_id]):
+            if link.node_id in graph and link.node_id not in found:
+                found[link.node_id] = None
+                waiting.append(link.node_id)
+    return waiting
+
+
+def output_nodes(graph: Graph, object_info: ObjectInfo | None = None) -> list[str]:
+    """The nodes that the server runs the graph for, in file order.
+
+    A class that nobody has described counts by its name: Save…, Preview…
+    """
+    return [node_id for node_id, node in graph.items() if _is_output(node, object_info)]
+
+
+def _is_output(node: Node, object_info: ObjectInfo | None) -> bool:
+    class_type = node["class_type"]
+    if object_info is not None and class_type in object_info:
+        return object_info[class_type].is_output_node
+    return class_type.startswith(_OUTPUT_PREFIXES)

@@ -1,0 +1,216 @@
+"""From a file's bytes, or parsed JSON, to a graph that everything else can rely on.
+
+Owns what may be wrong with a file: size, encoding, JSON, structure. Reads API format, the body of a
+POST /prompt, UI format (by `comfyui/ui_format.py`) and pictures that carry a workflow (by
+`comfyui/picture_metadata.py`). What comes out has text ids and, in every node, a class_type and
+inputs; whether a server can run it is not asked here. Every failure is a WorkflowError.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from comfyui.graph import Graph
+from comfyui.object_info import ObjectInfo
+from comfyui.picture_metadata import embedded_workflow, is_picture
+from image_provider import WorkflowError
+
+MAX_BYTES = 50 * 1024 * 1024
+MAX_DEPTH = 100
+"""Levels of nesting; a real workflow has about ten."""
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+class _DuplicateKeyError(ValueError):
+    """A JSON object has a key twice; the key is the argument."""
+
+
+def read_file(path: Path, object_info: ObjectInfo | None, max_bytes: int) -> Graph:
+    """The graph in a file; raises WorkflowError naming file and place."""
+    try:
+        if not path.is_file():
+            raise _error(path.name, f"there is no such file: {path}")
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise _error(path.name, f"the file cannot be read: {error.strerror}") from error
+    return read_bytes(data, object_info, path.name, max_bytes)
+
+
+def read_bytes(
+    data: bytes, object_info: ObjectInfo | None, source: str | None, max_bytes: int = MAX_BYTES
+) -> Graph:
+    """The graph in a file's content; `source` is the file's name for messages."""
+    if len(data) > max_bytes:
+        raise _error(source, f"the file is larger than {max_bytes} bytes, which no workflow is")
+    if is_picture(data):
+        data = _from_picture(data, source, max_bytes)
+    return read_document(_parse(_decode(data, source), source), object_info, source)
+
+
+def read_document(
+    document: object, object_info: ObjectInfo | None, source: str | None = None
+) -> Graph:
+    """The graph in parsed JSON; raises WorkflowError for anything that is none."""
+    number_ids = _number_ids(document)
+    document = _plain(document, source, 0)
+    if not isinstance(document, dict):
+        raise _error(source, f"it holds {_kind(document)} where a workflow is an object of nodes")
+    wrapped = document.get("prompt")
+    if isinstance(wrapped, dict) and "class_type" not in wrapped:
+        document = wrapped
+    if isinstance(document.get("nodes"), list):
+        document = _converted(document, object_info, source)
+    if not document:
+        raise _error(source, "the workflow is empty; export it again with Workflow > Export (API)")
+    for node_id, node in document.items():
+        _check_node(node_id, node, source)
+        _link_by_text(node["inputs"], number_ids)
+    return cast(Graph, document)
+
+
+def copy_graph(graph: Graph) -> Graph:
+    """A copy that shares nothing with the original."""
+    return cast(Graph, _copied(graph))
+
+
+def _from_picture(data: bytes, source: str | None, max_bytes: int) -> bytes:
+    try:
+        text = embedded_workflow(data, max_bytes)
+    except ValueError as error:
+        raise _error(source, str(error)) from error
+    if text is None:
+        raise _error(
+            source,
+            "the picture carries no workflow; it was saved without metadata or by another program",
+        )
+    return text
+
+
+def _decode(data: bytes, source: str | None) -> str:
+    encoding = next((name for bom, name in _BOMS if data.startswith(bom)), "utf-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start + 1} is not {encoding.removesuffix('-sig').upper()}"
+        raise _error(source, f"{where}; save the file as UTF-8") from error
+
+
+def _parse(text: str, source: str | None) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_without_duplicates)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise _error(source, f"it is not JSON: {error.msg} at {place}") from error
+    except _DuplicateKeyError as error:
+        key = error.args[0]
+        raise _error(source, f"the key {key!r} is there twice{_second_place(text, key)}") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise _error(source, f"it is not JSON that can be read: {error}") from error
+    except RecursionError as error:
+        raise _error(source, f"it is nested deeper than {MAX_DEPTH} levels") from error
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    parsed = dict(pairs)
+    if len(parsed) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _DuplicateKeyError(key)
+            seen.add(key)
+    return parsed
+
+
+def _second_place(text: str, key: str) -> str:
+    """Where the second one stands; nothing said when other objects have such a key too."""
+    found = [match.start() for match in re.finditer(re.escape(json.dumps(key)) + r"\s*:", text)]
+    return f", the second time on line {text.count(chr(10), 0, found[1]) + 1}" * (len(found) == 2)
+
+
+def _plain(value: Any, source: str | None, depth: int) -> Any:
+    """The value as JSON has it (text keys, lists), in a copy; raises WorkflowError otherwise."""
+    if depth > MAX_DEPTH:
+        raise _error(source, f"it is nested deeper than {MAX_DEPTH} levels")
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, source, depth + 1) for item in value]
+    if isinstance(value, Mapping):
+        return {
+            _text_key(key, source): _plain(item, source, depth + 1) for key, item in value.items()
+        }
+    raise _error(source, f"it holds a {type(value).__name__}, which JSON does not have")
+
+
+def _text_key(key: object, source: str | None) -> str:
+    if isinstance(key, (str, int)):
+        return str(key)
+    raise _error(source, f"it has the key {key!r}; keys are text")
+
+
+def _converted(
+    document: dict[str, Any], object_info: ObjectInfo | None, source: str | None
+) -> dict[str, Any]:
+    from comfyui.ui_format import convert
+
+    try:
+        return cast(dict[str, Any], convert(document, object_info))
+    except WorkflowError as error:
+        place = {name: getattr(error, name) for name in ("node_id", "class_type", "input_name")}
+        raise _error(source, str(error), **place) from error
+
+
+def _check_node(node_id: str, node: Any, source: str | None) -> None:
+    if not isinstance(node, dict):
+        what = f"node {node_id} is {_kind(node)}, not an object with class_type and inputs"
+        raise _error(source, what, node_id=node_id)
+    class_type = node.get("class_type")
+    if not isinstance(class_type, str) or not class_type:
+        raise _error(source, f"node {node_id} has no class_type", node_id=node_id)
+    if not isinstance(node.setdefault("inputs", {}), dict):
+        what = f"node {node_id} {class_type}: inputs is {_kind(node['inputs'])}, not an object"
+        raise _error(source, what, node_id=node_id, class_type=class_type)
+    if not isinstance(node.get("_meta", {}), dict):
+        del node["_meta"]
+
+
+def _number_ids(document: object) -> set[int]:
+    """Ids that are numbers, as in a dict written by hand; JSON has none."""
+    return {i for i in document if isinstance(i, int)} if isinstance(document, Mapping) else set()
+
+
+def _link_by_text(inputs: dict[str, Any], number_ids: set[int]) -> None:
+    for name, value in inputs.items():
+        match value:
+            case [int(node_id), int(slot)] if node_id in number_ids:
+                inputs[name] = [str(node_id), slot]
+
+
+def _copied(value: Any) -> Any:
+    # Nesting was bounded when the graph was read; much faster than copy.deepcopy.
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    return value
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    return "null" if value is None else names.get(type(value), "a number")
+
+
+def _error(source: str | None, what: str, **place: Any) -> WorkflowError:
+    name = f"workflow {source}" if source else "the workflow"
+    return WorkflowError(f"{name}: {what}", file=source, **place)

@@ -1,0 +1,76 @@
+"""The workflow that ComfyUI writes into the pictures it saves.
+
+Owns where it stands: the text chunks of a PNG, the EXIF texts of a WebP or JPEG. Gives JSON text
+and does not look into it; no pixel is decoded. What a picture can make us unpack is bounded.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+KEYWORDS = ("prompt", "workflow")
+"""What ComfyUI calls the API-format graph and the editor's document (nodes.py, SaveImage)."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+
+
+def is_picture(data: bytes) -> bool:
+    """Whether these bytes are a PNG, WebP or JPEG."""
+    return data.startswith((_PNG, _JPEG)) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+
+
+def embedded_workflow(data: bytes, max_bytes: int) -> bytes | None:
+    """The graph as JSON text, else the editor's document, else None.
+
+    Raises ValueError for a text that unpacks to more than `max_bytes`.
+    """
+    texts = dict(_png_texts(data, max_bytes) if data.startswith(_PNG) else _exif_texts(data))
+    return next((texts[keyword] for keyword in KEYWORDS if keyword in texts), None)
+
+
+def _png_texts(data: bytes, max_bytes: int) -> Iterator[tuple[str, bytes]]:
+    for kind, body in _png_chunks(data):
+        keyword, _, rest = body.partition(b"\0")
+        name = keyword.decode("latin-1")
+        if name not in KEYWORDS:
+            continue
+        if kind == b"tEXt":
+            yield name, rest.decode("latin-1").encode("utf-8")
+        elif kind == b"zTXt":
+            yield name, _unpack(rest[1:], max_bytes).decode("latin-1").encode("utf-8")
+        elif kind == b"iTXt":
+            # Flag and method of compression, then language and translated keyword.
+            text = rest[2:].split(b"\0", 2)[-1]
+            yield name, _unpack(text, max_bytes) if rest[:1] == b"\1" else text
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Type and body of every chunk, as far as the file is whole."""
+    position = len(_PNG)
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        yield kind, data[position + 8 : position + 8 + length]
+        position += length + 12
+
+
+def _unpack(packed: bytes, max_bytes: int) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(packed, max_bytes + 1)
+    except zlib.error as error:
+        raise ValueError(f"its embedded workflow is damaged ({error})") from error
+    if len(text) > max_bytes:
+        raise ValueError(f"its embedded workflow is larger than {max_bytes} bytes")
+    return text
+
+
+def _exif_texts(data: bytes) -> Iterator[tuple[str, bytes]]:
+    # ComfyUI puts "prompt:{...}" into text tags, which end with a zero byte (nodes_images.py).
+    for keyword in KEYWORDS:
+        found = re.search(keyword.encode() + rb":(\{[^\0]*)", data)
+        if found:
+            yield keyword, found.group(1)

@@ -1,0 +1,66 @@
+"""A workflow: one API-format graph, from a file or a dict, that nobody changes.
+
+Owns loading (by `comfyui/loading.py`), the name for messages, and the way to `bind` and `validate`.
+Look-ups along the graph are in `comfyui/graph.py`. Knows nothing of sockets, providers or settings.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfyui import loading
+from comfyui.graph import Graph
+from comfyui.object_info import ObjectInfo
+from comfyui.validation import WorkflowProblem, validate
+
+if TYPE_CHECKING:
+    from comfyui.binding import BoundWorkflow
+    from image_provider import ImageGenerationRequest
+
+
+class Workflow:
+    """An API-format graph and where it came from; `source` is a file name for messages, or None."""
+
+    def __init__(self, graph: Graph, source: str | None = None) -> None:
+        self._graph = loading.copy_graph(graph)
+        self.source = source
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        object_info: ObjectInfo | None = None,
+        *,
+        max_bytes: int = loading.MAX_BYTES,
+    ) -> Workflow:
+        """Loads API format, UI format, or a picture with an embedded graph.
+
+        UI format needs `object_info` to be read in full. Raises WorkflowError, naming file and
+        place, for anything that is no workflow.
+        """
+        path = Path(path)
+        return cls(loading.read_file(path, object_info, max_bytes), path.name)
+
+    @classmethod
+    def from_dict(cls, data: object, object_info: ObjectInfo | None = None) -> Workflow:
+        """The same from parsed JSON; raises WorkflowError for anything that is no workflow."""
+        return cls(loading.read_document(data, object_info))
+
+    @property
+    def graph(self) -> Graph:
+        """The graph in API format, a copy: {node id: {"class_type", "inputs", "_meta"}}."""
+        return loading.copy_graph(self._graph)
+
+    def bind(
+        self, request: ImageGenerationRequest, object_info: ObjectInfo | None = None
+    ) -> BoundWorkflow:
+        """A copy of the graph with the request's values in the nodes that take them."""
+        from comfyui.binding import bind
+
+        return bind(self, request, object_info)
+
+    def validate(self, object_info: ObjectInfo) -> list[WorkflowProblem]:
+        """Everything that keeps a server with these classes from running it; empty when fine."""
+        return validate(self._graph, object_info)
