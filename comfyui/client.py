@@ -1,0 +1,285 @@
+"""The endpoints of a ComfyUI server, one method each, over the one HTTP door.
+
+Owns URLs, bodies and answers, and what a server that cannot be used is called. Knows no request, no
+meaning of a node and no waiting: `comfyui/jobs.py` runs a job with what is here.
+Facts: ComfyUI's server.py, seen on 0.3.64, 0.8.0 and 0.26.0.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from comfyui.address import ServerAddress
+from comfyui.graph import Graph
+from comfyui.prompt_errors import parse_refusal
+from comfyui.sockets import SocketPool
+from comfyui.tracker import OutputFile
+from image_io.http import HttpResponse, HttpSession, error_for_status
+from image_provider import (
+    AuthenticationError,
+    ImageGenerationError,
+    InvalidRequestError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+)
+
+logger = logging.getLogger(__name__)
+
+_MAX_JSON_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time limits in seconds; each ends a wait with an error that names it."""
+
+    connect: float = 4.0
+    read: float = 60.0
+    queue: float = 3600.0
+    stall: float = 900.0
+    total: float = 7200.0
+    silence: float = 2.0
+    """Without news for so long, the server is asked how the job stands."""
+    unreachable: float = 30.0
+    """How long a server may fail to answer before a running job counts as lost."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The answer to POST /prompt; `node_errors` names outputs that will not be made."""
+
+    prompt_id: str
+    node_errors: Mapping[str, Any]
+
+
+class ComfyUIClient:
+    """One server. Safe for many threads; raises ImageGenerationError on every failure."""
+
+    def __init__(
+        self,
+        address: ServerAddress,
+        client_id_prefix: str,
+        limits: Limits | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.address = address
+        self.limits = limits or Limits()
+        self.clock = clock
+        self._http = HttpSession(
+            f"ComfyUI at {address}",
+            address.base_url,
+            address.headers,
+            connect_timeout=self.limits.connect,
+            read_timeout=self.limits.read,
+        )
+        self.sockets = SocketPool(
+            address, client_id_prefix, connect_timeout=self.limits.connect, clock=clock
+        )
+        self._has_job_cancel = True
+
+    def close(self) -> None:
+        """Closes every idle connection."""
+        self.sockets.close()
+        self._http.close()
+
+    def system_stats(self) -> dict[str, Any]:
+        """GET /system_stats; also the test whether a ComfyUI is there, answered within seconds."""
+        seconds = self.limits.connect
+        try:
+            stats = self._get_dict("/system_stats", read_timeout=seconds, total_timeout=seconds)
+        except ProviderTimeoutError as error:
+            raise ProviderUnavailableError(str(error)) from error
+        if not isinstance(stats.get("system"), dict):
+            raise self._not_comfyui("its /system_stats names no system")
+        return stats
+
+    def object_info(self) -> dict[str, Any]:
+        """GET /object_info: every node class of the server."""
+        return self._get_dict("/object_info")
+
+    def queue(self) -> dict[str, Any]:
+        """GET /queue: `queue_running` and `queue_pending`."""
+        return self._get_dict("/queue", read_timeout=self._patience)
+
+    def queue_length(self) -> int:
+        """How many jobs run or wait on the whole server."""
+        info = self._get_dict("/prompt").get("exec_info")
+        remaining = info.get("queue_remaining") if isinstance(info, dict) else None
+        return remaining if isinstance(remaining, int) else 0
+
+    def history(self, prompt_id: str) -> dict[str, Any]:
+        """GET /history/{id} as the server sends it; {} for an id it does not know."""
+        path = f"/history/{quote(prompt_id, safe='')}"
+        return self._get_dict(path, read_timeout=self._patience)
+
+    def models(self, folder: str) -> list[str]:
+        """GET /models/{folder}: the file names there; [] for a folder that it does not have."""
+        try:
+            names = self._send("GET", f"/models/{quote(folder, safe='')}").json()
+        except InvalidRequestError as error:
+            if error.status == 404:
+                return []
+            raise
+        return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+    def view(self, filename: str, subfolder: str = "", folder_type: str = "output") -> bytes:
+        """GET /view: a file of the server, byte for byte."""
+        return self._send(
+            "GET",
+            "/view",
+            params={"filename": filename, "subfolder": subfolder, "type": folder_type},
+            parse_error=lambda response: self._view_error(response, filename),
+        ).body
+
+    def view_output(self, file: OutputFile) -> bytes:
+        """`view` for a file that a job named."""
+        return self.view(file.filename, file.subfolder, file.folder_type)
+
+    def upload_image(self, data: bytes, filename: str, subfolder: str = "") -> str:
+        """POST /upload/image; the stored file's name as LoadImage takes it: "subfolder/name"."""
+        fields = {"type": "input", **({"subfolder": subfolder} if subfolder else {})}
+        return self._upload("/upload/image", data, filename, fields)
+
+    def upload_mask(self, data: bytes, filename: str, original: str) -> str:
+        """POST /upload/mask: the alpha of `data` onto the uploaded picture `original`."""
+        folder, _, name = original.rpartition("/")
+        reference = {"filename": name, "subfolder": folder, "type": "input"}
+        fields = {"type": "input", "original_ref": json.dumps(reference)}
+        return self._upload("/upload/mask", data, filename, fields)
+
+    def _upload(self, path: str, data: bytes, filename: str, fields: dict[str, str]) -> str:
+        # The server looks at the bytes, not at the type that is told.
+        parts = {"image": (filename, data, "image/png")}
+        answer = self._send("POST", path, files=parts, data=fields).json()
+        name = answer.get("name") if isinstance(answer, dict) else None
+        if not isinstance(name, str):
+            raise ProviderUnavailableError(f"ComfyUI at {self.address} did not name the upload")
+        # The server takes another name when the given one is taken by other bytes.
+        folder = answer.get("subfolder")
+        return f"{folder}/{name}" if folder else name
+
+    def post_prompt(
+        self,
+        graph: Graph,
+        *,
+        prompt_id: str | None = None,
+        client_id: str | None = None,
+        extra_data: Mapping[str, Any] | None = None,
+    ) -> Accepted:
+        """POST /prompt; raises WorkflowError with every problem when the server refuses it."""
+        body: dict[str, Any] = {"prompt": graph}
+        if prompt_id is not None:
+            body["prompt_id"] = prompt_id
+        if client_id is not None:
+            body["client_id"] = client_id
+        if extra_data:
+            body["extra_data"] = dict(extra_data)
+        answer = self._send(
+            "POST",
+            "/prompt",
+            json_body=body,
+            parse_error=lambda response: parse_refusal(response, graph),
+        ).json()
+        accepted = answer.get("prompt_id") if isinstance(answer, dict) else None
+        if not isinstance(accepted, str):
+            raise ProviderUnavailableError(
+                f"ComfyUI at {self.address} took the workflow but gave no prompt id"
+            )
+        errors = answer.get("node_errors")
+        return Accepted(accepted, errors if isinstance(errors, dict) else {})
+
+    def cancel(self, prompt_id: str) -> None:
+        """Asks the server to end one job, running or waiting, and no other."""
+        if self._has_job_cancel:
+            try:
+                self._order(f"/api/jobs/{quote(prompt_id, safe='')}/cancel")
+            except InvalidRequestError as error:
+                if error.status not in (404, 405):
+                    raise
+                self._has_job_cancel = False  # a server before 0.26
+            else:
+                return
+        self._order("/queue", {"delete": [prompt_id]})
+        # An older server takes /interrupt for "whatever runs": only when that is ours.
+        running = self.queue().get("queue_running")
+        if any(len(entry) > 1 and entry[1] == prompt_id for entry in _lists(running)):
+            self._order("/interrupt", {"prompt_id": prompt_id})
+
+    def _order(self, path: str, body: Mapping[str, Any] | None = None) -> None:
+        """A POST that a server answers at once or, when it hangs, never."""
+        self._send("POST", path, json_body=body, read_timeout=self.limits.connect)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for an answer about a job: one that takes longer counts as none."""
+        return min(self.limits.read, self.limits.unreachable)
+
+    def _get_dict(self, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            response = self._send("GET", path, max_bytes=_MAX_JSON_BYTES, **options)
+        except InvalidRequestError as error:
+            if error.status is None:
+                raise
+            raise self._not_comfyui(f"HTTP {error.status} for {path}", error.status) from error
+        answer = response.json_or_none()
+        if not isinstance(answer, dict):
+            kind = response.headers.get("content-type", "no content type").split(";")[0]
+            raise self._not_comfyui(f"it sent {kind} for {path}", response.status)
+        return answer
+
+    def _send(self, method: str, path: str, **options: Any) -> HttpResponse:
+        try:
+            return self._http.request(method, path, **options)
+        except ImageGenerationError as error:
+            raise self._explained(error) from error.__cause__
+
+    def _view_error(self, response: HttpResponse, filename: str) -> ImageGenerationError:
+        if response.status == 404:
+            return ProviderUnavailableError(
+                f"ComfyUI at {self.address} no longer has the file {filename!r}", status=404
+            )
+        return error_for_status(response, f"ComfyUI at {self.address}")
+
+    def _not_comfyui(self, sign: str, status: int | None = None) -> ProviderUnavailableError:
+        return ProviderUnavailableError(
+            f"what answers at {self.address} is not a ComfyUI server ({sign}): {_NEXT_STEP}",
+            status=status,
+        )
+
+    def _explained(self, error: ImageGenerationError) -> ImageGenerationError:
+        """The same failure with what to do about it, where that is known."""
+        match error:
+            case AuthenticationError():
+                return AuthenticationError(
+                    f"ComfyUI at {self.address} wants credentials (HTTP {error.status}): set "
+                    "COMFYUI_API_KEY, or write http://user:password@host in COMFYUI_SERVER_ADDRESS",
+                    status=error.status,
+                )
+            case ProviderUnavailableError(status=None):
+                return ProviderUnavailableError(f"{error}. {_START_IT}")
+            case ProviderTimeoutError(status=None):
+                return ProviderTimeoutError(f"{error}. {_IT_HANGS}")
+        return error
+
+
+_NEXT_STEP = (
+    "check the port in COMFYUI_SERVER_ADDRESS; ComfyUI prints its own address when it starts "
+    "(8188 unless told otherwise)"
+)
+_START_IT = (
+    "Start ComfyUI there (StabilityMatrix: Launch), or set COMFYUI_SERVER_ADDRESS to where it runs"
+)
+_IT_HANGS = (
+    "It takes connections and is silent: busy, hanging, or no ComfyUI. Restart it, or set "
+    "COMFYUI_SERVER_ADDRESS to where ComfyUI runs"
+)
+
+
+def _lists(value: object) -> list[list[Any]]:
+    return [entry for entry in value if isinstance(entry, list)] if isinstance(value, list) else []

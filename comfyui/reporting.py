@@ -1,0 +1,110 @@
+"""From the state of jobs to what callers see: progress updates and what was ignored."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from comfyui.binding import Binding, Ignored
+from comfyui.graph import Graph, title_of
+from comfyui.tracker import JobState, JobTracker
+from image_provider import ImageGenerationRequest, ProgressCallback, ProgressUpdate
+
+logger = logging.getLogger(__name__)
+
+_MIN_FRACTION_FOR_ETA = 0.05
+
+
+class ProgressReporter:
+    """Progress over all jobs of one request, as one fraction that never falls."""
+
+    def __init__(
+        self,
+        callback: ProgressCallback,
+        jobs: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._callback = callback
+        self._jobs = jobs
+        self._done = 0
+        self._fraction = 0.0
+        self._clock = clock
+        self._running_since: float | None = None
+        self._preview: object = None
+
+    def job_changed(self, tracker: JobTracker, graph: Graph) -> None:
+        """Reports how the job stands that is at work now; its end is `downloading`, or an error."""
+        if tracker.state.is_end:
+            return
+        stage = "running" if tracker.state is JobState.RUNNING else "queued"
+        preview = tracker.preview.data if tracker.preview not in (None, self._preview) else None
+        self._preview = tracker.preview
+        node = graph.get(tracker.node_id or "")
+        self._report(
+            ProgressUpdate(
+                stage=stage,
+                fraction=self._advance(tracker.fraction, stage),
+                queue_position=tracker.queue_position,
+                node_id=tracker.node_id,
+                node_title=title_of(node) if node is not None else None,
+                class_type=tracker.class_of(tracker.node_id),
+                step=tracker.step,
+                total_steps=tracker.total_steps,
+                eta_seconds=self._eta(),
+                preview=preview,
+            )
+        )
+
+    def downloading(self) -> None:
+        """Reports that a job has ended and its files are fetched."""
+        self._report(ProgressUpdate("downloading", self._advance(0.99, "downloading")))
+
+    def job_done(self) -> None:
+        """Reports that one job's files are here; the last one ends at 1.0."""
+        self._done += 1
+        stage = "done" if self._done == self._jobs else "running"
+        self._report(ProgressUpdate(stage, self._advance(0.0, stage)))
+
+    def _advance(self, of_job: float, stage: str) -> float:
+        if stage == "running" and self._running_since is None:
+            self._running_since = self._clock()
+        self._fraction = max(self._fraction, min(1.0, (self._done + of_job) / self._jobs))
+        return self._fraction
+
+    def _eta(self) -> float | None:
+        if self._running_since is None or self._fraction < _MIN_FRACTION_FOR_ETA:
+            return None
+        passed = self._clock() - self._running_since
+        return passed * (1.0 - self._fraction) / self._fraction
+
+    def _report(self, update: ProgressUpdate) -> None:
+        try:
+            self._callback(update)
+        except Exception:  # noqa: BLE001 - a caller's callback cannot hurt the job
+            logger.warning("on_progress raised; the job goes on", exc_info=True)
+
+
+def report_ignored(
+    ignored: list[Ignored], request: ImageGenerationRequest, provider: str
+) -> list[dict[str, str]]:
+    """What found no place, for the metadata; a WARNING for what the caller gave himself."""
+    for entry in ignored:
+        level = logging.DEBUG if entry.parameter in request.from_template else logging.WARNING
+        logger.log(level, "%s ignores %s: %s", provider, entry.parameter, entry.reason)
+    return [{"parameter": entry.parameter, "reason": entry.reason} for entry in ignored]
+
+
+def describe_bindings(bindings: list[Binding]) -> list[dict[str, Any]]:
+    """The bindings for the metadata: where each value went and why; the values stay out."""
+    return [
+        {
+            "parameter": binding.parameter,
+            "node_id": binding.node_id,
+            "class_type": binding.class_type,
+            "input_name": binding.input_name,
+            "reason": binding.reason,
+        }
+        for binding in bindings
+    ]

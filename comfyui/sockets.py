@@ -1,0 +1,152 @@
+"""WebSockets to a ComfyUI server: one a running job, each with a client id of its own.
+
+Owns the only import of the WebSocket library, and the pool that keeps idle sockets for the next
+job. Knows no events: frames come out as they arrived. A socket is used by one thread at a time.
+
+A client id is never used twice, in this process or another, so its number is a random one: when two
+sockets share an id, the server's old handler takes the new socket off its list as it ends, and that
+falls silent for good (seen on 0.3.64, 0.8.0, 0.26.0).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import websocket
+
+from comfyui.address import ServerAddress
+
+logger = logging.getLogger(__name__)
+
+_WebSocket: Any = websocket.WebSocket  # the library annotates only some of its methods
+
+# Must be the first message; then previews say which job they belong to (server.py, feature flags).
+_FEATURE_FLAGS = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
+_ID_BITS = 48
+
+
+class SocketLost(Exception):
+    """The socket is closed or broken; nothing more comes from it."""
+
+
+class JobSocket:
+    """An open socket; `client_id` is what the server knows it by."""
+
+    def __init__(self, address: ServerAddress, client_id: str, timeout: float) -> None:
+        """Connects within `timeout` seconds; raises SocketLost."""
+        self.client_id = client_id
+        self.idle_since = 0.0
+        self._socket = _WebSocket(skip_utf8_validation=True)
+        try:
+            self._socket.connect(
+                address.websocket_url(client_id),
+                timeout=timeout,
+                header=[f"{name}: {value}" for name, value in address.headers.items()],
+                suppress_origin=True,
+                redirect_limit=0,  # a redirect would carry the credentials elsewhere
+                http_no_proxy=["*"] if address.is_loopback else None,
+            )
+            if self._socket.getstatus() != 101:  # older versions take a redirect for success
+                raise websocket.WebSocketException("not switched to WebSocket")
+            self._socket.send(_FEATURE_FLAGS)
+        except (websocket.WebSocketException, OSError, ValueError) as error:
+            self.close()
+            raise SocketLost(f"no WebSocket to {address}: {type(error).__name__}") from error
+
+    def receive(self, timeout: float) -> str | bytes | None:
+        """The next frame, or None after `timeout` seconds without one; raises SocketLost."""
+        try:
+            self._socket.settimeout(max(timeout, 0.0005))
+            opcode, data = self._socket.recv_data()
+        except (websocket.WebSocketTimeoutException, BlockingIOError):
+            return None
+        except (websocket.WebSocketException, OSError) as error:
+            raise SocketLost(f"the WebSocket broke: {type(error).__name__}") from error
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            raise SocketLost("the server closed the WebSocket")
+        frame = bytes(data)
+        is_text = opcode == websocket.ABNF.OPCODE_TEXT
+        return frame.decode("utf-8", "replace") if is_text else frame
+
+    def close(self) -> None:
+        """Closes at once, without waiting for the other side."""
+        try:
+            self._socket.close(timeout=0)
+        except (websocket.WebSocketException, OSError):
+            logger.debug("closing a WebSocket failed", exc_info=True)
+        self._socket.shutdown()  # `close` does nothing when the server closed first
+
+
+class SocketPool:
+    """Open sockets to one server; `acquire` and `release` are safe from many threads."""
+
+    def __init__(
+        self,
+        address: ServerAddress,
+        prefix: str,
+        *,
+        connect_timeout: float,
+        max_idle_seconds: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._address = address
+        self._prefix = prefix
+        self._connect_timeout = connect_timeout
+        self._max_idle_seconds = max_idle_seconds
+        self._clock = clock
+        self._idle: list[JobSocket] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def acquire(self) -> JobSocket:
+        """An idle socket that still lives, or a new one; raises SocketLost."""
+        self._close_old()
+        while (kept := self._take_idle()) is not None:
+            if _drained(kept):
+                return kept
+            kept.close()
+        client_id = f"{self._prefix}-{secrets.randbits(_ID_BITS)}"
+        return JobSocket(self._address, client_id, self._connect_timeout)
+
+    def _take_idle(self) -> JobSocket | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def release(self, socket: JobSocket) -> None:
+        """Keeps a socket for a later job; only one that told of its job's end."""
+        socket.idle_since = self._clock()
+        with self._lock:
+            self._idle.append(socket)
+        self._close_old()
+
+    def close(self) -> None:
+        """Closes the idle sockets; those in use close when they come back."""
+        self._closed = True
+        self._close_old()
+
+    def _close_old(self) -> None:
+        now = self._clock()
+        with self._lock:
+            old = [s for s in self._idle if self._closed or self._is_old(s, now)]
+            self._idle = [socket for socket in self._idle if socket not in old]
+        for socket in old:
+            socket.close()
+
+    def _is_old(self, socket: JobSocket, now: float) -> bool:
+        return now - socket.idle_since > self._max_idle_seconds
+
+
+def _drained(socket: JobSocket) -> bool:
+    """Throws away what came while the socket was idle; False when it is dead."""
+    try:
+        while socket.receive(0) is not None:
+            pass
+    except SocketLost:
+        return False
+    return True

@@ -1,0 +1,151 @@
+"""Progress as callers see it: a fraction that never falls, each preview once, no harm done."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from comfyui.binding import Binding, Ignored
+from comfyui.events import JobStarted, NodeImage, NodeProgress, NodeRunning
+from comfyui.reporting import ProgressReporter, describe_bindings, report_ignored
+from comfyui.tracker import JobTracker
+from image_provider import ImageGenerationRequest, ProgressUpdate
+
+GRAPH = {
+    "3": {"class_type": "KSampler", "inputs": {}, "_meta": {"title": "paint"}},
+    "9": {"class_type": "SaveImage", "inputs": {}},
+}
+CLASSES = {node_id: node["class_type"] for node_id, node in GRAPH.items()}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def recorder(jobs: int = 1) -> tuple[ProgressReporter, list[ProgressUpdate], Clock]:
+    updates: list[ProgressUpdate] = []
+    clock = Clock()
+    return ProgressReporter(updates.append, jobs, clock), updates, clock
+
+
+def test_two_jobs_make_one_fraction_that_never_falls_and_ends_at_one():
+    reporter, updates, _ = recorder(jobs=2)
+    for prompt_id in ("a", "b"):
+        tracker = JobTracker(prompt_id, CLASSES)
+        reporter.job_changed(tracker, GRAPH)
+        for step in (1, 2):
+            tracker.feed(NodeProgress(prompt_id, "3", step, 2))
+            reporter.job_changed(tracker, GRAPH)
+        reporter.downloading()
+        reporter.job_done()
+    assert [update.stage for update in updates] == [
+        *("queued", "running", "running", "downloading", "running"),
+        *("queued", "running", "running", "downloading", "done"),
+    ]
+    fractions = [update.fraction for update in updates]
+    assert fractions == sorted(fractions)
+    assert fractions[4] == 0.5
+    assert fractions[-1] == 1.0
+    assert 1.0 not in fractions[:-1]
+
+
+def test_queued_job_tells_its_position():
+    reporter, updates, _ = recorder()
+    tracker = JobTracker("a", CLASSES)
+    pending = [[1, "other", {}], [2, "a", {}]]
+    tracker.feed_queue({"queue_running": [], "queue_pending": pending})
+    reporter.job_changed(tracker, GRAPH)
+    assert (updates[0].stage, updates[0].queue_position, updates[0].fraction) == ("queued", 2, 0.0)
+
+
+def test_running_node_is_told_with_title_class_and_step():
+    reporter, updates, _ = recorder()
+    tracker = JobTracker("a", CLASSES)
+    tracker.feed(NodeProgress("a", "3", 1, 4))
+    reporter.job_changed(tracker, GRAPH)
+    seen = updates[0]
+    assert (seen.node_id, seen.node_title, seen.class_type) == ("3", "paint", "KSampler")
+    assert (seen.step, seen.total_steps) == (1, 4)
+
+
+def test_node_that_is_not_in_the_graph_has_no_title():
+    reporter, updates, _ = recorder()
+    tracker = JobTracker("a", CLASSES)
+    tracker.feed(NodeRunning("a", "3.0.1"))
+    reporter.job_changed(tracker, GRAPH)
+    assert (updates[0].node_title, updates[0].class_type) == (None, "KSampler")
+
+
+def test_each_preview_is_handed_on_once():
+    reporter, updates, _ = recorder()
+    tracker = JobTracker("a", CLASSES)
+    tracker.feed(JobStarted("a"))
+    for data in (b"first", None, b"second"):
+        if data is not None:
+            tracker.feed(NodeImage("a", "3", data))
+        reporter.job_changed(tracker, GRAPH)
+    assert [update.preview for update in updates] == [b"first", None, b"second"]
+
+
+def test_time_left_follows_from_the_time_passed_since_it_runs():
+    reporter, updates, clock = recorder()
+    tracker = JobTracker("a", {"3": "KSampler"})
+    clock.now = 100.0  # waiting in the queue does not count
+    tracker.feed(JobStarted("a"))
+    reporter.job_changed(tracker, GRAPH)
+    clock.now = 130.0
+    tracker.feed(NodeProgress("a", "3", 1, 4))
+    reporter.job_changed(tracker, GRAPH)
+    assert updates[0].eta_seconds is None
+    share = updates[1].fraction
+    assert updates[1].eta_seconds == pytest.approx(30.0 * (1 - share) / share)
+
+
+def test_end_is_left_to_downloading_or_to_the_error():
+    reporter, updates, _ = recorder()
+    tracker = JobTracker("a", CLASSES)
+    tracker.feed_history({"status": {"status_str": "error"}})
+    reporter.job_changed(tracker, GRAPH)
+    assert updates == []
+
+
+def test_callback_that_raises_is_a_warning(caplog):
+    def broken(update: ProgressUpdate) -> None:
+        raise RuntimeError("bug of the caller")
+
+    reporter = ProgressReporter(broken, 1)
+    with caplog.at_level(logging.WARNING):
+        reporter.downloading()
+        reporter.job_done()
+    assert caplog.text.count("on_progress raised") == 2
+
+
+def test_what_the_caller_gave_is_a_warning_and_what_a_template_gave_is_not(caplog):
+    request = ImageGenerationRequest("x", from_template=frozenset({"steps"}))
+    ignored = [Ignored("steps", "no sampler"), Ignored("loras", "no model")]
+    with caplog.at_level(logging.DEBUG):
+        entries = report_ignored(ignored, request, "comfyui")
+    levels = {record.getMessage(): record.levelname for record in caplog.records}
+    assert levels == {
+        "comfyui ignores steps: no sampler": "DEBUG",
+        "comfyui ignores loras: no model": "WARNING",
+    }
+    assert entries[1] == {"parameter": "loras", "reason": "no model"}
+
+
+def test_bindings_are_described_without_their_values():
+    binding = Binding("prompt", "6", "CLIPTextEncode", "text", "a secret wish", "positive")
+    assert describe_bindings([binding]) == [
+        {
+            "parameter": "prompt",
+            "node_id": "6",
+            "class_type": "CLIPTextEncode",
+            "input_name": "text",
+            "reason": "positive",
+        }
+    ]

@@ -1,0 +1,192 @@
+"""Which server a job goes to, what is remembered of each, and the embedded one of its own."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import responses
+
+import comfyui.embedded
+from comfyui.address import ServerAddress
+from comfyui.client import ComfyUIClient, Limits
+from comfyui.embedded import EmbeddedServer
+from comfyui.embedded.options import COMFYUI_VERSION
+from comfyui.servers import Servers
+from comfyui.status import server_status
+from comfyui.workflow import Workflow
+from image_provider import AuthenticationError, ConfigurationError, ProviderUnavailableError
+
+STATS = {"system": {"comfyui_version": "0.26.0"}, "devices": [{"name": "cuda:0 A card"}, 1]}
+NO_MODELS: dict[str, object] = {
+    "CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": [[], {}]}}}
+}
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextmanager
+def servers_at(
+    address: str, clock: Clock | None = None, token: str | None = None
+) -> Iterator[Servers]:
+    def make(place: ServerAddress) -> ComfyUIClient:
+        return ComfyUIClient(place, "prefix", Limits(connect=2), clock=clock or Clock())
+
+    servers = Servers(address, token, make)
+    try:
+        yield servers
+    finally:
+        servers.close()
+
+
+@pytest.fixture
+def http():
+    with responses.RequestsMock() as mock:
+        yield mock
+
+
+def unused_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_server_that_answers_is_picked_and_believed_for_a_few_seconds(http):
+    asked = http.get("http://a:1/system_stats", json=STATS)
+    clock = Clock()
+    with servers_at("a:1", clock) as servers:
+        assert servers.pick() is servers.pick()
+        assert asked.call_count == 1
+        clock.now += 5.1
+        servers.pick()
+    assert asked.call_count == 2
+
+
+def test_server_that_does_not_answer_is_not_asked_at_every_turn_and_found_once_it_is_there(http):
+    http.get("http://a:1/system_stats", status=503)
+    http.get("http://a:1/system_stats", json=STATS)
+    clock = Clock()
+    with servers_at("a:1", clock) as servers:
+        for _ in range(2):
+            with pytest.raises(ProviderUnavailableError, match="503"):
+                servers.pick()
+        assert len(http.calls) == 1
+        clock.now += 5.1
+        assert servers.pick().name == "a:1"
+
+
+def test_shortest_queue_wins_and_a_server_that_fails_is_left_out(http, caplog):
+    http.get("http://a:1/system_stats", json=STATS)
+    http.get("http://a:1/prompt", json={"exec_info": {"queue_remaining": 3}})
+    http.get("http://b:1/system_stats", status=503)
+    http.get("http://c:1/system_stats", json=STATS)
+    http.get("http://c:1/prompt", json={"exec_info": {"queue_remaining": 1}})
+    with servers_at("a:1, b:1, c:1") as servers:
+        assert servers.pick().name == "c:1"
+    assert "server b:1 is left out" in caplog.text
+
+
+def test_when_no_server_can_be_used_every_reason_is_told(http):
+    http.get("http://a:1/system_stats", status=401)
+    http.get("http://b:1/system_stats", body="<html>", content_type="text/html")
+    with (
+        servers_at("http://user:hush@a:1, b:1", token="hush") as servers,
+        pytest.raises(ProviderUnavailableError) as caught,
+    ):
+        servers.pick()
+    told = str(caught.value)
+    assert "a:1 wants credentials" in told
+    assert "b:1 is not a ComfyUI server" in told
+    assert "hush" not in told
+
+
+def test_wrong_credentials_of_the_only_server_keep_their_kind(http):
+    http.get("http://a:1/system_stats", status=401)
+    with servers_at("a:1") as servers, pytest.raises(AuthenticationError):
+        servers.pick()
+
+
+def test_node_classes_are_remembered_for_a_minute_unless_fresh_ones_are_asked_for(http):
+    asked = http.get("http://a:1/object_info", json=NO_MODELS)
+    clock = Clock()
+    with servers_at("a:1", clock) as servers:
+        server = servers.all()[0]
+        first = server.object_info()
+        assert "CheckpointLoaderSimple" in first
+        clock.now += 59
+        assert server.object_info() is first
+        server.object_info(fresh=True)
+        assert asked.call_count == 2
+        clock.now += 61
+        server.object_info()
+    assert asked.call_count == 3
+
+
+def test_address_that_cannot_be_read_is_told_when_it_is_given():
+    with pytest.raises(ConfigurationError, match="no server address"), servers_at("a:b"):
+        pass
+
+
+def test_server_that_is_not_there_is_unavailable_with_the_next_step():
+    address = unused_address()
+    with servers_at(address) as servers, pytest.raises(ProviderUnavailableError) as caught:
+        servers.pick()
+    assert address in str(caught.value)
+    assert "Start ComfyUI there" in str(caught.value)
+
+
+# The embedded server
+
+
+def test_embedded_server_starts_when_it_is_needed_and_stops_at_the_end(caplog):
+    with servers_at(" Embedded ") as servers:
+        server = servers.pick()
+        assert server.name == "embedded"
+        assert servers.pick() is server
+        address = str(server.client.address)
+    assert caplog.text.count("starting the embedded server") == 1
+    with servers_at(address) as gone, pytest.raises(ProviderUnavailableError):
+        gone.pick()
+
+
+def test_embedded_server_of_somebody_else_is_called_embedded_too(comfyui_server):
+    with servers_at(comfyui_server.address) as servers:
+        assert servers.pick().name == "embedded"
+
+
+def test_embedded_server_that_is_not_installed_is_a_configuration_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "comfyui.embedded.server", None)
+    monkeypatch.delattr(comfyui.embedded, "server", raising=False)
+    with servers_at("embedded") as servers, pytest.raises(ConfigurationError, match=r"\[embedded"):
+        servers.pick()
+
+
+# Status
+
+
+def test_status_tells_version_devices_queue_and_what_a_workflow_lacks(http):
+    http.get("http://a:1/system_stats", json=STATS)
+    http.get("http://a:1/prompt", json={"exec_info": {"queue_remaining": 2}})
+    http.get("http://a:1/object_info", json={})
+    workflow = Workflow.from_dict({"1": {"class_type": "NoSuchNode", "inputs": {}}})
+    with servers_at("a:1") as servers:
+        status = server_status(servers.pick(), workflow)
+    assert (status.address, status.version, status.queue_length) == ("a:1", "0.26.0", 2)
+    assert status.devices == ("cuda:0 A card",)
+    assert not status.is_embedded
+    assert "unknown_node" in {problem.kind for problem in status.problems}
+
+
+def test_status_of_the_embedded_server_says_so(comfyui_server: EmbeddedServer):
+    with servers_at(comfyui_server.address) as servers:
+        status = server_status(servers.pick())
+    assert status.is_embedded
+    assert status.version == COMFYUI_VERSION
+    assert status.problems == ()
