@@ -1,0 +1,123 @@
+"""Which workflow serves a request, when the request names none.
+
+Owns the three bundled defaults and the step from the FLUX family to the checkpoint family where a
+server has other models than the default needs. Pure: works on a library and an ObjectInfo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from comfyui.library import WorkflowLibrary
+from comfyui.object_info import ObjectInfo
+from comfyui.source_upload import has_mask, has_source
+from comfyui.validation import WorkflowProblem
+from comfyui.workflow import Workflow
+from image_provider import ImageGenerationRequest, WorkflowError
+
+DEFAULT_WORKFLOWS = {
+    "t2i": "t2i_flux.json",
+    "i2i": "i2i_flux.json",
+    "inpaint": "inpaint_flux.json",
+}
+_CHECKPOINT_WORKFLOWS = {
+    "t2i": "t2i_checkpoint.json",
+    "i2i": "i2i_checkpoint.json",
+    "inpaint": "inpaint_checkpoint.json",
+}
+_CHECKPOINT_INPUT = ("CheckpointLoaderSimple", "ckpt_name")
+_DIFFUSION_INPUT = ("UNETLoader", "unet_name")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A workflow by name, the model to put into it, and what a person should know of the choice."""
+
+    name: str
+    workflow: Workflow
+    model: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    is_default: bool = False
+    """True when the caller named no workflow."""
+
+
+def mode_of(request: ImageGenerationRequest) -> str:
+    """ "t2i", "i2i" or "inpaint", by the images that the request brings."""
+    if has_mask(request):
+        return "inpaint"
+    return "i2i" if has_source(request) else "t2i"
+
+
+class WorkflowChooser:
+    """Chooses from a library; `configured` has the names that somebody set, by mode."""
+
+    def __init__(self, library: WorkflowLibrary, configured: dict[str, str]) -> None:
+        self._library = library
+        self._configured = configured
+
+    def name_for(self, request: ImageGenerationRequest) -> str:
+        """The workflow that is tried first."""
+        mode = mode_of(request)
+        return request.workflow or self._configured.get(mode) or DEFAULT_WORKFLOWS[mode]
+
+    def choose(self, request: ImageGenerationRequest, object_info: ObjectInfo | None) -> Choice:
+        """The workflow for a request on a server with these classes and models, if known.
+
+        Raises WorkflowError when the server has the models of neither family.
+        """
+        mode = mode_of(request)
+        name = self.name_for(request)
+        workflow = self._library.load(name, object_info)
+        chosen = Choice(name, workflow, request.model, is_default=request.workflow is None)
+        if object_info is None or request.workflow or mode in self._configured:
+            return chosen
+        checkpoints = model_names(object_info, *_CHECKPOINT_INPUT)
+        if request.model is not None:
+            diffusion_models = model_names(object_info, *_DIFFUSION_INPUT)
+            if request.model in checkpoints and request.model not in diffusion_models:
+                return self._checkpoint(mode, request.model, [])
+            return chosen
+        missing = _missing_models(workflow, object_info)
+        if not missing:
+            return chosen
+        if not checkpoints:
+            raise _nothing_to_run(name, missing)
+        warning = (
+            f"the server lacks models of {name} ({_files(workflow, missing)}); "
+            f"using its checkpoint {checkpoints[0]} instead"
+        )
+        return self._checkpoint(mode, checkpoints[0], [warning])
+
+    def _checkpoint(self, mode: str, model: str, warnings: list[str]) -> Choice:
+        name = _CHECKPOINT_WORKFLOWS[mode]
+        return Choice(name, self._library.load(name), model, warnings, is_default=True)
+
+
+def model_names(object_info: ObjectInfo, class_type: str, input_name: str) -> list[str]:
+    """The files that a loader's input offers."""
+    node = object_info.get(class_type)
+    entry = node.inputs.get(input_name) if node is not None else None
+    return [str(option) for option in entry.options or ()] if entry is not None else []
+
+
+def _missing_models(workflow: Workflow, object_info: ObjectInfo) -> list[WorkflowProblem]:
+    return [p for p in workflow.validate(object_info) if p.kind == "missing_model"]
+
+
+def _files(workflow: Workflow, missing: list[WorkflowProblem]) -> str:
+    graph = workflow.graph
+    places = ((problem.node_id or "", problem.input_name or "") for problem in missing)
+    return ", ".join(str(graph[node_id]["inputs"][name]) for node_id, name in places)
+
+
+def _nothing_to_run(name: str, missing: list[WorkflowProblem]) -> WorkflowError:
+    listed = "; ".join(problem.message for problem in missing)
+    return WorkflowError(
+        f"workflow {name}: {listed}. The server has no checkpoint in models/checkpoints either, "
+        "which would do as well",
+        file=name,
+        node_id=missing[0].node_id,
+        class_type=missing[0].class_type,
+        input_name=missing[0].input_name,
+        problems=missing,
+    )

@@ -1,0 +1,380 @@
+"""ComfyUIProvider: pictures from a ComfyUI server, by any workflow.
+
+The story of one generation: choose a server and a workflow, load the images (`_plan`), then bind,
+check, upload, submit, wait and fetch (`comfyui/generation.py`). Each step is in `comfyui/`; here
+they come together. Knows no HTTP or WebSocket library, no environment and no other provider.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from comfyui.address import ServerAddress
+from comfyui.choosing import Choice, WorkflowChooser, mode_of
+from comfyui.client import ComfyUIClient, Limits
+from comfyui.futures import GenerationFuture, start
+from comfyui.generation import PROVIDER, Generation, Plan
+from comfyui.graph import Graph, find_by_class
+from comfyui.jobs import CancelToken, wait_for_prompt
+from comfyui.library import WorkflowLibrary
+from comfyui.object_info import ObjectInfo
+from comfyui.recipes import make_recipe
+from comfyui.results import select_outputs
+from comfyui.servers import EMBEDDED, Server, Servers
+from comfyui.source_upload import Prepared, prepare
+from comfyui.status import ServerStatus, server_status
+from comfyui.workflow import Workflow
+from image_io.source_images import FROM_SETTINGS, Roots
+from image_provider import (
+    DEFAULT_SIZE,
+    FEATURES,
+    MAX_SEED,
+    ImageGenerationError,
+    ImageGenerationRequest,
+    ImageGenerationResult,
+    ImageProvider,
+    ImageStyle,
+    InvalidRequestError,
+    ProgressCallback,
+    WorkflowError,
+)
+
+logger = logging.getLogger(__name__)
+
+_DRAWN_SEED_BITS = 53
+"""A drawn seed stays whole in the editor, which keeps numbers as 64-bit floats."""
+_MODES = ("T2I", "I2I", "INPAINT")
+_MODEL_FOLDERS = ("checkpoints", "diffusion_models")
+
+_MakePlan = Callable[[Server], Plan]
+
+
+class ComfyUIProvider(ImageProvider):
+    """Pictures from ComfyUI; one provider serves many threads.
+
+    `server_address` is host:port, a URL, a comma-separated list, or "embedded" for a server of the
+    library's own that draws procedural pictures. `api_key` is a bearer token for a proxy in front
+    of the server, `comfy_org_api_key` the key that API nodes need. `limits` are in seconds.
+    """
+
+    provider_name = PROVIDER
+
+    def __init__(
+        self,
+        server_address: str = "127.0.0.1:8188",
+        workflow_dir: str | os.PathLike[str] = "workflows/comfyui",
+        temp_dir: str | os.PathLike[str] = "temp_uploads",
+        client_id: str | None = None,
+        *,
+        api_key: str | None = None,
+        comfy_org_api_key: str | None = None,
+        default_workflow: str | None = None,
+        i2i_workflow: str | None = None,
+        inpaint_workflow: str | None = None,
+        allow_absolute_workflows: bool = False,
+        source_roots: Roots = FROM_SETTINGS,
+        limits: Limits | None = None,
+    ) -> None:
+        self.server_address = server_address
+        self.temp_dir = Path(temp_dir)
+        self.client_id = client_id or str(uuid.uuid4())
+        self.library = WorkflowLibrary(workflow_dir, allow_absolute=allow_absolute_workflows)
+        self._limits = limits or Limits()
+        self._extra_data = (
+            {"api_key_comfy_org": comfy_org_api_key} if comfy_org_api_key is not None else {}
+        )
+        self._source_roots = source_roots
+        self._servers = Servers(server_address, api_key, self._make_client)
+        named = {"t2i": default_workflow, "i2i": i2i_workflow, "inpaint": inpaint_workflow}
+        configured = {mode: name for mode, name in named.items() if name}
+        self._chooser = WorkflowChooser(self.library, configured)
+        self.model = self._chooser.name_for(ImageGenerationRequest(prompt=""))
+
+    def _make_client(self, address: ServerAddress) -> ComfyUIClient:
+        return ComfyUIClient(address, self.client_id, self._limits)
+
+    def __repr__(self) -> str:
+        return f"ComfyUIProvider({self.server_address.rsplit('@', 1)[-1]!r})"
+
+    def __enter__(self) -> ComfyUIProvider:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes connections, and stops the embedded server if one was started."""
+        self._servers.close()
+
+    # Generating
+
+    def generate(self, request: ImageGenerationRequest) -> ImageGenerationResult:
+        """Makes the pictures; a failure is a result with `error` and `error_type`, not a raise."""
+        return self._run(request, CancelToken(), lambda server: self._plan(request, server))
+
+    def submit(self, request: ImageGenerationRequest) -> GenerationFuture:
+        """`generate` in the background; the Future's `cancel` also ends the job on the server."""
+        return start(
+            lambda token: self._run(request, token, lambda server: self._plan(request, server))
+        )
+
+    def run_workflow(
+        self, graph: Graph, on_progress: ProgressCallback | None = None
+    ) -> ImageGenerationResult:
+        """Queues an API-format graph as it is, whatever its nodes, and waits for what it makes."""
+        request = ImageGenerationRequest(prompt="", on_progress=on_progress)
+        return self._run(
+            request,
+            CancelToken(),
+            lambda _: Plan(Choice("given graph", Workflow.from_dict(graph)), Prepared(request)),
+        )
+
+    def execute_comfy_workflow(
+        self,
+        workflow_file_path: str | os.PathLike[str],
+        pos_prompt: str,
+        neg_prompt: str = "",
+        seed: int | None = None,
+        steps: int | None = None,
+        cfg: float | None = None,
+        width: int = DEFAULT_SIZE,
+        height: int = DEFAULT_SIZE,
+        input_image_path: str | os.PathLike[str] | None = None,
+        denoise_weight: float | None = None,
+        mode_switch_value: str = "T2I",
+    ) -> ImageGenerationResult:
+        """Runs a workflow file of the caller's own; the mode is "T2I", "I2I" or "INPAINT".
+
+        An empty `neg_prompt` leaves the workflow's. Raises ValueError for an unknown mode.
+        """
+        if mode_switch_value not in _MODES:
+            raise ValueError(f"mode_switch_value must be one of {', '.join(_MODES)}")
+        image = None if mode_switch_value == "T2I" else input_image_path
+        request = ImageGenerationRequest(
+            pos_prompt,
+            neg_prompt or None,
+            width,
+            height,
+            seed=seed,
+            steps=steps,
+            guidance_scale=cfg,
+            source_image_url=None if image is None else os.fspath(image),
+            strength=denoise_weight,
+        )
+
+        def plan(server: Server) -> Plan:
+            if mode_switch_value != "T2I" and image is None:
+                raise InvalidRequestError(f"mode {mode_switch_value} needs an input_image_path")
+            path, unused = Path(workflow_file_path), []
+            if image is not input_image_path:
+                unused.append('input_image_path is not used in mode "T2I"; pass "I2I" or "INPAINT"')
+            workflow = Workflow.from_file(path, server.object_info())
+            return self._prepared(request, Choice(path.name, workflow, warnings=unused))
+
+        return self._run(request, CancelToken(), plan)
+
+    def build_workflow(self, request: ImageGenerationRequest) -> Graph:
+        """The API-format graph that `generate` would queue first; nothing is sent, seeds are drawn.
+
+        Without a server that answers, the default workflow is taken to have its models. Raises
+        ImageGenerationError for what cannot be built.
+        """
+        info: ObjectInfo | None = None
+        try:
+            info = self._servers.pick().object_info()
+        except ImageGenerationError as error:
+            logger.debug("building without a server: %s", error)
+        plan = self._prepared(request, self._chooser.choose(request, info))
+        return plan.choice.workflow.bind(
+            replace(plan.prepared.request, seed=plan.seeds[0]), info
+        ).graph
+
+    def _plan(self, request: ImageGenerationRequest, server: Server) -> Plan:
+        return self._prepared(request, self._choose(request, server))
+
+    def _choose(self, request: ImageGenerationRequest, server: Server) -> Choice:
+        try:
+            return self._chooser.choose(request, server.object_info())
+        except WorkflowError:  # the missing file may have been put there since the server was asked
+            return self._chooser.choose(request, server.object_info(fresh=True))
+
+    def _prepared(self, request: ImageGenerationRequest, choice: Choice) -> Plan:
+        if choice.is_default and mode_of(request) == "t2i":
+            request = _with_default_size(request)
+        if choice.model is not None:
+            request = replace(request, model=choice.model)
+        prepared = prepare(request, choice.workflow.graph, choice.name, self._source_roots)
+        first = request.seed if request.seed is not None else secrets.randbits(_DRAWN_SEED_BITS)
+        seeds = [(first + number) % (MAX_SEED + 1) for number in range(request.num_images)]
+        return Plan(choice, prepared, seeds)
+
+    def _run(
+        self, request: ImageGenerationRequest, token: CancelToken, make_plan: _MakePlan
+    ) -> ImageGenerationResult:
+        started = time.monotonic()
+        generation: Generation | None = None
+        failure: ImageGenerationError | None = None
+        try:
+            server = self._servers.pick()
+            generation = Generation(server, make_plan(server), token, self._extra_data)
+            generation.run()
+        except ImageGenerationError as error:
+            error.provider = self.provider_name
+            logger.debug("generation failed", exc_info=True)
+            failure = error
+        seconds = time.monotonic() - started
+        return self._result(request, generation, failure, seconds)
+
+    def _result(
+        self,
+        request: ImageGenerationRequest,
+        generation: Generation | None,
+        failure: ImageGenerationError | None,
+        seconds: float,
+    ) -> ImageGenerationResult:
+        metadata = dict(generation.metadata) if generation is not None else {}
+        metadata["elapsed_seconds"] = round(seconds, 3)
+        model = generation.model if generation is not None else request.model
+        if failure is not None:
+            result = ImageGenerationResult.failed(failure, self.provider_name, model, metadata)
+        else:
+            result = ImageGenerationResult(True, [], self.provider_name, model, metadata=metadata)
+        if generation is not None:
+            result.images = generation.images  # those of a failed one that were finished, too
+            result.recipe = make_recipe(request, generation, model)
+        logger.info(
+            "%s: %d image(s) in %.1f s, %s",
+            self.provider_name,
+            len(result.images),
+            seconds,
+            result.error_type or "ok",
+        )
+        return result
+
+    # What it can do
+
+    def get_supported_features(self) -> dict[str, bool]:
+        """Every feature; which of them a picture has is up to the workflow."""
+        return dict.fromkeys(FEATURES, True)
+
+    def get_default_parameters(self, style: ImageStyle | None = None) -> dict[str, Any]:
+        """Nothing beyond the workflow's own values; a fast draft takes fewer steps."""
+        return {"steps": 8} if style is ImageStyle.FAST_DRAFT else {}
+
+    def unavailable_reason(self) -> str | None:
+        """Why no server can be used now, or None; remembered for a few seconds."""
+        try:
+            self._servers.pick()
+        except ImageGenerationError as error:
+            return str(error)
+        return None
+
+    def cache_identity(self, request: ImageGenerationRequest) -> dict[str, str | None]:
+        """Provider, model, the content of the workflow taken first, and "embedded" if it is one."""
+        name, model, is_embedded, content = (
+            self._chooser.name_for(request),
+            request.model,
+            False,
+            None,
+        )
+        try:
+            server = self._servers.pick()
+            is_embedded = server.is_embedded
+            choice = self._choose(request, server)
+            name, model = choice.name, choice.model
+        except ImageGenerationError as error:
+            logger.debug("identified without a server: %s", error)
+        with suppress(WorkflowError):  # `generate` tells what is wrong with it
+            content = self.library.content_hash(name)
+        return {
+            "provider": self.provider_name,
+            "model": model,
+            "workflow": content,
+            "server": EMBEDDED if is_embedded else None,
+        }
+
+    def check(self, workflow: str | None = None) -> ServerStatus:
+        """Version, devices and queue of the server, and what a workflow lacks there.
+
+        Raises ImageGenerationError when no server can be used.
+        """
+        server = self._servers.pick()
+        loaded = self.library.load(workflow, server.object_info()) if workflow else None
+        return server_status(server, loaded)
+
+    # Low level: these raise ImageGenerationError
+
+    def queue_prompt(self, prompt_json: Graph, client_id: str | None = None) -> str:
+        """Queues a graph under a client id as given, without a socket; its prompt id."""
+        client = self._client()
+        accepted = client.post_prompt(
+            prompt_json,
+            prompt_id=str(uuid.uuid4()),
+            client_id=client_id,
+            extra_data=self._extra_data,
+        )
+        return accepted.prompt_id
+
+    def get_history(self, prompt_id: str) -> dict[str, Any]:
+        """The server's JSON for one prompt as it is; {} when it does not know it."""
+        return self._client().history(prompt_id)
+
+    def get_image(self, filename: str, subfolder: str = "", folder_type: str = "output") -> bytes:
+        """A file of the server, byte for byte."""
+        return self._client().view(filename, subfolder, folder_type)
+
+    def upload_image(self, input_path: str | os.PathLike[str], filename: str | None = None) -> str:
+        """Uploads a file as it is; its name on the server, as LoadImage takes it."""
+        path = Path(input_path)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InvalidRequestError(f"{input_path} cannot be read: {reason}") from error
+        return self._client().upload_image(data, filename or path.name)
+
+    def find_node_by_class_type(self, workflow_json: Graph, class_type: str) -> str | None:
+        """The id of the first node of a class in file order."""
+        return find_by_class(workflow_json, class_type)
+
+    def get_available_models(self) -> list[str]:
+        """The checkpoints and diffusion models of the server, sorted, each once."""
+        client = self._client()
+        return sorted({name for folder in _MODEL_FOLDERS for name in client.models(folder)})
+
+    def wait_for_completion(self, prompt_id: str, timeout: float = 300) -> list[bytes]:
+        """Waits up to `timeout` seconds for a queued prompt; its files' bytes, in graph order.
+
+        Raises ProviderTimeoutError after it has cancelled the job.
+        """
+        client = self._client()
+        finished, graph = wait_for_prompt(client, prompt_id, timeout)
+        files = select_outputs(finished.outputs, graph)
+        return [client.view_output(file) for file in files]
+
+    def _client(self) -> ComfyUIClient:
+        return self._servers.pick().client
+
+
+def _with_default_size(request: ImageGenerationRequest) -> ImageGenerationRequest:
+    """A size that was not given as if it were: only a workflow that the caller named keeps its own.
+
+    Nobody is told when it finds no place.
+    """
+    sides = dict(zip(("width", "height"), request.explicit_size, strict=True))
+    unasked = {name for name, side in sides.items() if side is None}
+    return replace(
+        request,
+        width=int(request.width),
+        height=int(request.height),
+        from_template=request.from_template | unasked,
+    )

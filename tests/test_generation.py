@@ -1,0 +1,101 @@
+"""The pure parts of a generation: what keeps it from being sent, what a graph tells of itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from comfyui.generation import blocking_problems, model_of, refused, seed_of
+from comfyui.object_info import ObjectInfo
+from comfyui.recipes import plain_request
+from comfyui.workflow import Workflow
+from image_provider import ImageGenerationRequest, ImageStyle
+
+ROOT = Path(__file__).parent.parent / "workflows" / "comfyui"
+DATA = Path(__file__).parent / "data" / "object_info"
+
+
+@pytest.fixture(scope="module")
+def info():
+    return ObjectInfo.from_dict(json.loads((DATA / "0.26.0.json").read_text("utf-8")))
+
+
+def save(node_id):
+    return {"class_type": "SaveImage", "inputs": {"images": [node_id, 0], "filename_prefix": "x"}}
+
+
+def empty(width):
+    inputs = {"width": width, "height": 8, "batch_size": 1, "color": 0}
+    return {"class_type": "EmptyImage", "inputs": inputs}
+
+
+def kinds(graph, info):
+    return [problem.kind for problem in blocking_problems(Workflow.from_dict(graph), info)]
+
+
+def test_a_sound_graph_is_sent(info):
+    assert kinds({"1": empty(8), "2": save("1")}, info) == []
+
+
+def test_a_fault_on_the_way_to_the_only_output_blocks(info):
+    assert kinds({"1": empty(0), "2": save("1")}, info) == ["out_of_range"]
+
+
+def test_one_sound_output_is_enough_for_the_server(info):
+    graph = {"1": empty(0), "2": save("1"), "3": empty(8), "4": save("3")}
+    assert kinds(graph, info) == []
+
+
+def test_a_graph_without_an_output_blocks(info):
+    assert kinds({"1": empty(8)}, info) == ["no_output"]
+
+
+def test_input_files_and_unknown_classes_are_left_to_the_server(info):
+    graph = {"1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}}, "2": save("1")}
+    assert kinds(graph, info) == []
+    renamed = {"1": {"class_type": "OldName", "inputs": {}}, "2": save("1")}
+    assert kinds(renamed, info) == []
+
+
+def test_the_refusal_lists_every_problem(info):
+    workflow = Workflow.from_file(ROOT / "t2i_flux.json")
+    error = refused("t2i_flux.json", blocking_problems(workflow, info))
+    assert len(error.problems) == 4
+    assert (error.file, error.node_id, error.input_name) == ("t2i_flux.json", "1", "unet_name")
+    assert all(problem.message in str(error) for problem in error.problems)
+
+
+@pytest.mark.parametrize("name", ["t2i_flux", "i2i_checkpoint", "inpaint_flux"])
+def test_a_graph_tells_its_seed_and_model(name):
+    request = ImageGenerationRequest("fox", seed=9, model="M")
+    graph = Workflow.from_file(ROOT / f"{name}.json").bind(request).graph
+    assert (seed_of(graph), model_of(graph)) == (9, "M")
+
+
+def test_a_graph_without_a_sampler_tells_nothing():
+    graph = {"1": empty(8), "2": save("1")}
+    assert (seed_of(graph), model_of(graph)) == (None, None)
+
+
+def test_a_request_is_told_by_what_was_given_as_json_can_hold_it():
+    request = ImageGenerationRequest(
+        "fox",
+        width=512,
+        style=ImageStyle.CINEMATIC,
+        loras=[("a", 0.5)],
+        extra={"1.x": [1], "source_image": b"bytes", "2.y": {"deep": object()}},
+        on_progress=print,
+    )
+    assert plain_request(request) == {
+        "prompt": "fox",
+        "width": 512,
+        "style": "cinematic",
+        "num_images": 1,
+        "loras": (("a", 0.5),),
+        "extra": {"1.x": [1]},
+    }
+    again = ImageGenerationRequest(**json.loads(json.dumps(plain_request(request))))
+    assert again.explicit_size == (512, None)
+    assert again.style is ImageStyle.CINEMATIC
