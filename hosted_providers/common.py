@@ -1,0 +1,184 @@
+"""What every vendor file is written in: one call, the HTTP request it becomes, the job it starts.
+
+Owns these values and the small helpers that several vendors share (payload fields, errors from
+responses). Pure: sends nothing, waits for nothing (`provider.py` does), knows no single vendor.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hosted_providers.capabilities import Catalog, Model
+from image_io.http import HttpResponse, error_for_status, retry_after
+from image_provider import AuthenticationError, ImageGenerationError, RateLimitedError
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """A source or mask as a PNG file, with its URL when it was uploaded to the vendor."""
+
+    png: bytes = field(repr=False)
+    url: str | None = None
+
+    @property
+    def base64(self) -> str:
+        """The file as base64 text."""
+        return base64.b64encode(self.png).decode("ascii")
+
+    @property
+    def reference(self) -> str:
+        """The uploaded file's URL, else a data URI."""
+        return self.url or f"data:image/png;base64,{self.base64}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call to a vendor: what a request asks of it, less all that its model does not take.
+
+    `size` is width and height in pixels, `aspect_ratio` as in "16:9"; a call has at most one.
+    """
+
+    model: Model
+    prompt: str
+    count: int = 1
+    size: tuple[int, int] | None = None
+    aspect_ratio: str | None = None
+    negative_prompt: str | None = None
+    seed: int | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    strength: float | None = None
+    source: InputImage | None = None
+    mask: InputImage | None = None
+
+
+@dataclass(frozen=True)
+class VendorRequest:
+    """A POST to a vendor: a path below its base URL, and JSON or a multipart form."""
+
+    path: str
+    json_body: Mapping[str, Any] | None = None
+    form: Mapping[str, str] | None = None
+    files: Mapping[str, tuple[str, bytes, str]] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VendorImage:
+    """A picture as a vendor hands it out: base64 text, or a URL."""
+
+    base64: str | None = field(default=None, repr=False)
+    url: str | None = None
+    seed: int | None = None
+    revised_prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as the vendor's last answer tells it; `images` is None while it runs.
+
+    `poll_url` is what to ask next; `result_url` what to ask once it has finished, where a vendor
+    keeps that apart.
+    """
+
+    id: str | None = None
+    poll_url: str | None = None
+    result_url: str | None = None
+    cancel_url: str | None = None
+    stage: str = "queued"
+    fraction: float = 0.0
+    queue_position: int | None = None
+    images: tuple[VendorImage, ...] | None = None
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """One vendor: where it is, its models, and the pure functions that speak its language.
+
+    `parse_response` reads any answer: `job` is None for the first one, else what was known before.
+    It raises ImageGenerationError for a job that failed. `domains` are those of the vendor's own
+    polling hosts; one that `answers_at_once` has no jobs. `read_timeout` is in seconds. Inputs
+    above `upload_above` bytes go through `build_upload` first.
+    """
+
+    name: str
+    title: str
+    base_url: str
+    domains: tuple[str, ...]
+    key_setting: str
+    catalog: Catalog
+    auth: Callable[[str], Mapping[str, str]]
+    build_request: Callable[[Call], VendorRequest]
+    parse_response: Callable[[Any, Job | None], Job]
+    parse_error: Callable[[HttpResponse], ImageGenerationError | None]
+    answers_at_once: bool = False
+    read_timeout: float = 60.0
+    cancel_method: str | None = None
+    upload_above: int | None = None
+    build_upload: Callable[[bytes], VendorRequest] | None = None
+    parse_upload: Callable[[Any], str] | None = None
+
+
+def payload(call: Call, encode: Callable[[InputImage], str]) -> dict[str, Any]:
+    """The prompt and all that the call has, under the model's names; sizes are the vendor's own."""
+    model = call.model
+    values: dict[str, Any] = {
+        "negative_prompt": call.negative_prompt,
+        "seed": call.seed,
+        "steps": call.steps,
+        "guidance_scale": call.guidance_scale,
+        "strength": call.strength,
+        "source": None if call.source is None else encode(call.source),
+        "mask": None if call.mask is None else encode(call.mask),
+        "count": call.count,
+        "format": model.formats[0],
+    }
+    body: dict[str, Any] = {"prompt": call.prompt}
+    for parameter, name in model.fields.items():
+        value = values[parameter]
+        if value is not None:
+            body[name.removesuffix("[]")] = [value] if name.endswith("[]") else value
+    return {**body, **model.constants, **(model.seeded if call.seed is not None else {})}
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The Authorization header most vendors want."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def error_from(
+    response: HttpResponse,
+    title: str,
+    message: str,
+    error_class: type[ImageGenerationError] | None = None,
+) -> ImageGenerationError:
+    """The vendor's own message as the error that the status stands for, or as `error_class`."""
+    chosen = error_class or type(error_for_status(response, title))
+    details: dict[str, Any] = {"status": response.status, "request_id": request_id(response)}
+    if issubclass(chosen, RateLimitedError):
+        details["retry_after"] = retry_after(response)
+    hint = "; check the key and the account's credit" if chosen is AuthenticationError else ""
+    return chosen(f"{title} answered {response.status}: {message}{hint}", **details)
+
+
+def request_id(response: HttpResponse) -> str | None:
+    """The id to name in a question to the vendor's support."""
+    names = ("x-request-id", "x-fal-request-id", "x-trace-id", "cf-ray")
+    return next((response.headers[name] for name in names if name in response.headers), None)
+
+
+def validation_message(detail: Any) -> str | None:
+    """The text of FastAPI's `detail`: a string, or a list of {loc, msg}; None for anything else."""
+    if isinstance(detail, str):
+        return detail
+    if not isinstance(detail, list):
+        return None
+    problems = [problem for problem in detail if isinstance(problem, dict)]
+    return "; ".join(
+        f"{'.'.join(str(part) for part in problem.get('loc', ()))}: {problem.get('msg')}"
+        for problem in problems
+    )

@@ -1,0 +1,37 @@
+"""FLUX, whoever serves it: Black Forest Labs, fal, Together or Replicate.
+
+Owns the choice of the host and nothing else; a host's language is in the file of its name.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from hosted_providers import black_forest_labs, fal, replicate, together
+from hosted_providers.provider import HostedProvider
+
+_VENDORS = {
+    "bfl": black_forest_labs.VENDOR,
+    "fal": fal.VENDOR,
+    "together": together.VENDOR,
+    "replicate": replicate.VENDOR,
+}
+
+
+class FluxProvider(HostedProvider):
+    """FLUX at `host`: "bfl", "fal", "together" or "replicate"; raises ValueError for another."""
+
+    def __init__(
+        self,
+        api_key: str,
+        host: str = "bfl",
+        model: str | None = None,
+        base_url: str | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        if host not in _VENDORS:
+            raise ValueError(f"host must be one of {', '.join(_VENDORS)}, not {host!r}")
+        super().__init__(_VENDORS[host], api_key, model, base_url, clock=clock, sleep=sleep)

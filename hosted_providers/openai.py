@@ -1,0 +1,114 @@
+"""OpenAI Images, and servers that are compatible with it: synchronous, pictures as base64.
+
+Owns the payloads of /images/generations and /images/edits, the answer's shape and the error codes.
+Sends nothing. Facts: openai 3.54.0 (types/image_generate_params.py, image_edit_params.py,
+images_response.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hosted_providers.capabilities import OPENAI
+from hosted_providers.common import (
+    Call,
+    Job,
+    Vendor,
+    VendorImage,
+    VendorRequest,
+    bearer,
+    error_from,
+)
+from hosted_providers.provider import HostedProvider
+from image_io.http import HttpResponse
+from image_provider import (
+    AuthenticationError,
+    ContentRejectedError,
+    ImageGenerationError,
+)
+
+_TITLE = "OpenAI Images"
+# The older code is that of the retired models; compatible servers still answer with it.
+_ERROR_CLASSES: dict[str, type[ImageGenerationError]] = {
+    "moderation_blocked": ContentRejectedError,
+    "content_policy_violation": ContentRejectedError,
+    "insufficient_quota": AuthenticationError,
+    "billing_hard_limit_reached": AuthenticationError,
+}
+
+
+def build_request(call: Call) -> VendorRequest:
+    """Generations as JSON; with a source image, edits as a multipart form."""
+    fields: dict[str, Any] = {
+        "model": call.model.id,
+        "prompt": call.prompt,
+        "n": call.count,
+        **call.model.constants,
+    }
+    if call.size is not None:
+        fields["size"] = f"{call.size[0]}x{call.size[1]}"
+    if call.source is None:
+        return VendorRequest("/images/generations", json_body=fields)
+    files = {"image": ("image.png", call.source.png, "image/png")}
+    if call.mask is not None:
+        files["mask"] = ("mask.png", call.mask.png, "image/png")
+    form = {name: str(value) for name, value in fields.items()}
+    return VendorRequest("/images/edits", form=form, files=files)
+
+
+def parse_response(body: Any, job: Job | None = None) -> Job:
+    """The pictures; there is no job to wait for."""
+    images = tuple(
+        VendorImage(
+            base64=item.get("b64_json"),
+            url=item.get("url"),
+            revised_prompt=item.get("revised_prompt"),
+        )
+        for item in body["data"]
+    )
+    return Job(stage="done", fraction=1.0, images=images, usage=body.get("usage") or {})
+
+
+def parse_error(response: HttpResponse) -> ImageGenerationError | None:
+    """The error of {"error": {message, type, param, code}}."""
+    body = response.json_or_none()
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return None
+    code, param = error.get("code"), error.get("param")
+    message = f"{error.get('message') or code}{f' (parameter {param})' if param else ''}"
+    return error_from(response, _TITLE, message, _ERROR_CLASSES.get(code or ""))
+
+
+VENDOR = Vendor(
+    name="openai",
+    title=_TITLE,
+    base_url="https://api.openai.com/v1",
+    domains=(),
+    key_setting="OPENAI_API_KEY",
+    catalog=OPENAI,
+    auth=bearer,
+    build_request=build_request,
+    parse_response=parse_response,
+    parse_error=parse_error,
+    answers_at_once=True,
+    # One answer holds the whole generation; OpenAI's SDK waits as long.
+    read_timeout=600.0,
+)
+
+
+class OpenAIImagesProvider(HostedProvider):
+    """Pictures from OpenAI Images or, by `base_url` (with /v1), a compatible server."""
+
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str | None = None,
+        model: str | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        super().__init__(VENDOR, api_key, model, base_url, clock=clock, sleep=sleep)

@@ -1,0 +1,195 @@
+"""From a request to the calls that serve it, by what the model takes.
+
+Owns the choice of the model, the refusal of requests that make no sense to it, what is reported as
+ignored or adjusted, and the split into calls. Reads source images; sends nothing to a vendor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypedDict
+
+from hosted_providers.capabilities import Catalog, MaskForm, Model
+from hosted_providers.common import Call, InputImage
+from hosted_providers.sizes import AspectRatios, SourceSize
+from image_io.masks import encode_png, flatten, mask_of, resize_to
+from image_io.source_images import load_source
+from image_provider import MAX_SEED, ImageGenerationRequest, InvalidRequestError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DEFAULT_SIDE = 1024
+
+# Model ids are part of URLs: letters, digits and -._:/ with no empty or dotted step.
+_MODEL_ID = re.compile(r"\w[\w.:-]*(/\w[\w.:-]*)*", re.ASCII)
+_OPTIONAL = ("negative_prompt", "seed", "steps", "guidance_scale", "strength")
+_NEVER = {
+    "workflow": "workflows are ComfyUI's",
+    "loras": "hosted models are called without LoRAs",
+    "extra": "extra inputs belong to a workflow's nodes",
+}
+
+
+class Ignored(TypedDict):
+    """One request field that was not taken, and why."""
+
+    parameter: str
+    reason: str
+
+
+class SizeNote(TypedDict):
+    """A size in pixels, [width, height], and what was sent in its place: a size or a shape."""
+
+    asked: list[int]
+    used: list[int] | str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The calls that serve a request, and what they leave out or change of it."""
+
+    model: Model
+    calls: tuple[Call, ...]
+    ignored: tuple[Ignored, ...]
+    size: SizeNote | None
+
+
+def make_plan(catalog: Catalog, configured: str | None, request: ImageGenerationRequest) -> Plan:
+    """The plan for a request; raises InvalidRequestError when the model makes no sense of it."""
+    model = choose_model(catalog, configured, request)
+    refuse_nonsense(catalog, model, request)
+    source, mask = _load_inputs(model, request)
+    call, size = _sized(Call(model, request.prompt), request, source, mask)
+    taken = {name: getattr(request, name) for name in _OPTIONAL if _is_taken(model, name, request)}
+    call = replace(call, **taken)
+    calls = tuple(_split(call, request.num_images))
+    return Plan(model, calls, tuple(_ignored(model, request)), size)
+
+
+def choose_model(
+    catalog: Catalog, configured: str | None, request: ImageGenerationRequest
+) -> Model:
+    """The model that was asked for, else the vendor's default for this kind of request."""
+    named = request.model or configured
+    if named is None:
+        default = catalog.text
+        if request.mask_image_url is not None:
+            default = catalog.mask or catalog.text
+        elif request.source_image_url is not None and request.strength is not None:
+            default = catalog.strength or catalog.text
+        named = default
+    if not _MODEL_ID.fullmatch(named):
+        raise InvalidRequestError(f"{named!r} cannot be a model id")
+    model = catalog.find(named)
+    if request.source_image_url is not None and model.edit_model is not None:
+        return catalog.find(model.edit_model)
+    return model
+
+
+def refuse_nonsense(catalog: Catalog, model: Model, request: ImageGenerationRequest) -> None:
+    """Raises InvalidRequestError for pictures that the model cannot use, or lacks."""
+    has_source, has_mask = request.source_image_url is not None, request.mask_image_url is not None
+    if has_mask and not has_source:
+        raise InvalidRequestError("a mask needs a source image; give source_image_url too")
+    if has_mask and not model.takes("mask"):
+        raise InvalidRequestError(_without(catalog, model, "mask", "inpainting"))
+    if has_source and not model.takes("source"):
+        raise InvalidRequestError(_without(catalog, model, "source", "image-to-image"))
+    if model.needs_source and not has_source:
+        raise InvalidRequestError(f"{model.id} edits a picture; give source_image_url")
+
+
+def _without(catalog: Catalog, model: Model, parameter: str, feature: str) -> str:
+    others = ", ".join(catalog.ids_with(parameter))
+    advice = f"models with it: {others}" if others else "use another provider for it"
+    return f"{model.id} has no {feature}; {advice}"
+
+
+def _is_taken(model: Model, name: str, request: ImageGenerationRequest) -> bool:
+    has_effect = name != "strength" or request.source_image_url is not None
+    return model.takes(name) and has_effect
+
+
+def _ignored(model: Model, request: ImageGenerationRequest) -> Iterator[Ignored]:
+    for name in _OPTIONAL:
+        # An empty negative prompt asks for none, which is what such a model has.
+        if getattr(request, name) in (None, "") or _is_taken(model, name, request):
+            continue
+        lacks_source = name == "strength" and request.source_image_url is None
+        reason = "there is no source image" if lacks_source else f"{model.id} does not take it"
+        yield Ignored(parameter=name, reason=reason)
+    for name, reason in _NEVER.items():
+        if getattr(request, name):
+            yield Ignored(parameter=name, reason=reason)
+
+
+def _load_inputs(
+    model: Model, request: ImageGenerationRequest
+) -> tuple[Image | None, Image | None]:
+    if request.source_image_url is None:
+        return None, None
+    source = load_source(request.source_image_url)
+    if request.mask_image_url is not None:
+        mask = load_source(request.mask_image_url, what="mask image")
+        return flatten(source), mask_of(source, mask)
+    return flatten(source), mask_of(source) if model.needs_mask else None
+
+
+def _sized(
+    call: Call, request: ImageGenerationRequest, source: Image | None, mask: Image | None
+) -> tuple[Call, SizeNote | None]:
+    """The call with its size and pictures; a size that nobody gave is the source's, else 1024."""
+    given = request.explicit_size
+    base = source.size if source is not None else (DEFAULT_SIDE, DEFAULT_SIDE)
+    asked = given[0] or base[0], given[1] or base[1]
+    rule = call.model.sizes
+    if source is not None:
+        rule = call.model.edit_sizes or rule
+    used: tuple[int, int] | str = asked
+    if isinstance(rule, AspectRatios):
+        if source is None or given != (None, None):
+            used = rule.nearest(*asked)
+            call = replace(call, aspect_ratio=used)
+    elif not isinstance(rule, SourceSize):
+        used = rule.nearest(*asked)
+        call = replace(call, size=used)
+    elif source is not None:
+        source = resize_to(source, *asked)
+    return _with_pictures(call, source, mask), _size_note(asked, used)
+
+
+def _size_note(asked: tuple[int, int], used: tuple[int, int] | str) -> SizeNote | None:
+    if used == asked:
+        return None
+    return SizeNote(asked=list(asked), used=used if isinstance(used, str) else list(used))
+
+
+def _with_pictures(call: Call, source: Image | None, mask: Image | None) -> Call:
+    if source is None:
+        return call
+    call = replace(call, source=InputImage(encode_png(source)))
+    if mask is None:
+        return call
+    mask = resize_to(mask, *source.size)
+    return replace(call, mask=InputImage(encode_png(_in_form(mask, call.model.mask_form))))
+
+
+def _in_form(mask: Image, form: MaskForm) -> Image:
+    if form is MaskForm.WHITE:
+        return mask
+    from PIL import Image as PillowImage
+
+    picture = PillowImage.new("RGBA", mask.size, "white")
+    picture.putalpha(mask.point(lambda value: 255 - value))
+    return picture
+
+
+def _split(call: Call, wanted: int) -> Iterator[Call]:
+    """As many calls as the model's number a call makes needed, each from a seed of its own."""
+    for done in range(0, wanted, call.model.images_per_call):
+        count = min(call.model.images_per_call, wanted - done)
+        seed = None if call.seed is None else (call.seed + done) % (MAX_SEED + 1)
+        yield replace(call, count=count, seed=seed)

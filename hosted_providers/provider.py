@@ -1,0 +1,326 @@
+"""The flow that all hosted providers share, from a request to pictures in memory.
+
+Owns the order of things: plan → upload larger inputs → send → poll → download at once → result.
+What a vendor wants and says is in its own file, where the key may go in `transport.py`. Keeps no
+request's state.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hosted_providers.capabilities import Model
+from hosted_providers.common import Call, InputImage, Job, Vendor, VendorImage, request_id
+from hosted_providers.planning import DEFAULT_SIDE, Plan, make_plan
+from hosted_providers.reporting import ProgressReporter, make_recipe, understood
+from hosted_providers.sizes import FixedSizes, PixelSizes
+from hosted_providers.transport import Transport
+from image_io.formats import TruncatedImageError, inspect_image, verify_image
+from image_io.http import HttpResponse
+from image_io.polling import poll_until
+from image_provider import (
+    FEATURES,
+    ConfigurationError,
+    GenerationFailedError,
+    ImageGenerationError,
+    ImageGenerationRequest,
+    ImageGenerationResult,
+    ImageProvider,
+    ImageStyle,
+    ProviderUnavailableError,
+)
+
+logger = logging.getLogger(__name__)
+
+JOB_SECONDS = 600.0
+"""How long one job may take from its submission on."""
+DOWNLOAD_SECONDS = 180.0
+
+_STYLE_SIZES: dict[ImageStyle | None, tuple[int, int]] = {
+    ImageStyle.CINEMATIC: (1344, 768),
+    ImageStyle.PORTRAIT: (832, 1216),
+}
+
+
+@dataclass
+class _Work:
+    """What one generation has so far; it outlives a failure."""
+
+    plan: Plan | None = None
+    images: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def metadata(self) -> dict[str, Any]:
+        """What the result tells beside its pictures."""
+        told: dict[str, Any] = {"ignored": list(self.plan.ignored) if self.plan else []}
+        if self.plan is not None and self.plan.size is not None:
+            told["size"] = self.plan.size
+        if self.calls:
+            told["request_id"] = self.calls[0]["request_id"]
+            told["calls"] = self.calls
+        return {**told, **self.notes}
+
+
+class HostedProvider(ImageProvider):
+    """A provider behind a vendor's HTTP API; `model` None takes the vendor's default per task."""
+
+    rebuild: tuple[Callable[..., ImageProvider], tuple[Any, ...]] | None = None
+    """How another process makes this provider from its own settings; set by who read the key."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        api_key: str,
+        model: str | None,
+        base_url: str | None,
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], object],
+    ) -> None:
+        if not isinstance(api_key, str):
+            raise TypeError(f"api_key must be a str, not {type(api_key).__name__}")
+        if not api_key.strip():
+            raise ConfigurationError(f"{vendor.title}: the key is empty; set {vendor.key_setting}")
+        self.provider_name = vendor.name
+        self.model = model or vendor.catalog.text
+        self._configured_model = model
+        self._vendor = vendor
+        self._transport = Transport(vendor, api_key.strip(), base_url)
+        self._clock = clock
+        self._sleep = sleep
+
+    def generate(self, request: ImageGenerationRequest) -> ImageGenerationResult:
+        """The pictures, or a result that says why there are none."""
+        if not isinstance(request, ImageGenerationRequest):
+            raise TypeError(
+                f"request must be an ImageGenerationRequest, not {type(request).__name__}"
+            )
+        work = _Work()
+        failure: ImageGenerationError | None = None
+        try:
+            work.plan = make_plan(self._vendor.catalog, self._configured_model, request)
+            self._report_plan(work.plan, request)
+            self._run(work, work.plan, request)
+        except ImageGenerationError as error:
+            error.provider = self.provider_name
+            failure = error
+        return self._result(request, work, failure)
+
+    def _report_plan(self, plan: Plan, request: ImageGenerationRequest) -> None:
+        for entry in plan.ignored:
+            level = (
+                logging.DEBUG if entry["parameter"] in request.from_template else logging.WARNING
+            )
+            logger.log(
+                level, "%s ignores %s: %s", self.provider_name, entry["parameter"], entry["reason"]
+            )
+        if plan.model.shutdown is not None:
+            logger.warning(
+                "%s: the vendor's shutdown date of %s is %s",
+                self.provider_name,
+                plan.model.id,
+                plan.model.shutdown,
+            )
+
+    def _run(self, work: _Work, plan: Plan, request: ImageGenerationRequest) -> None:
+        progress = ProgressReporter(request.on_progress, len(plan.calls))
+        # Every call has the same pictures: they are uploaded once.
+        source, mask = (self._upload(image) for image in (plan.calls[0].source, plan.calls[0].mask))
+        for call in plan.calls:
+            images, record = self._one_call(replace(call, source=source, mask=mask), progress)
+            work.images += images
+            work.calls.append(record)
+            progress.next_call()
+        if not work.images:
+            raise GenerationFailedError(f"{self._vendor.title} answered without a picture")
+        missing = request.num_images - len(work.images)
+        if missing > 0:
+            work.notes["missing_images"] = missing
+            logger.warning("%s: %d image(s) were held back", self.provider_name, missing)
+        progress.report("done", 1.0)
+
+    def _result(
+        self, request: ImageGenerationRequest, work: _Work, failure: ImageGenerationError | None
+    ) -> ImageGenerationResult:
+        model = work.plan.model.id if work.plan is not None else request.model or self.model
+        if failure is not None:
+            result = ImageGenerationResult.failed(
+                failure, self.provider_name, model, work.metadata()
+            )
+        else:
+            result = ImageGenerationResult(
+                True, [], self.provider_name, model, metadata=work.metadata()
+            )
+        for number, image in enumerate(work.images, start=1):
+            suffix = inspect_image(image["bytes"]).suffix
+            image["filename"] = f"{self.provider_name}-{number:02}{suffix}"
+        result.images = work.images  # those of a failed one that were finished, too
+        result.recipe = make_recipe(self.provider_name, model, request, work.images)
+        logger.info(
+            "%s: %d image(s), %s",
+            self.provider_name,
+            len(work.images),
+            result.error_type or "ok",
+        )
+        return result
+
+    def _one_call(
+        self, call: Call, progress: ProgressReporter
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        progress.report("queued", 0.0)
+        if self._vendor.answers_at_once:
+            progress.report("running", 0.0)
+        response = self._transport.send(self._vendor.build_request(call))
+        job = self._parse(response, None)
+        record = {"id": job.id, "request_id": request_id(response) or job.id}
+        usage = dict(job.usage)
+        if job.images is None:
+            job = self._wait(job, progress)
+            usage.update(job.usage)
+        progress.report("downloading", 0.95)
+        images = [self._image(image, call) for image in job.images or ()]
+        return images, {**record, "usage": usage}
+
+    def _upload(self, image: InputImage | None) -> InputImage | None:
+        vendor = self._vendor
+        if image is None or vendor.upload_above is None or len(image.png) <= vendor.upload_above:
+            return image
+        assert vendor.build_upload is not None and vendor.parse_upload is not None
+        response = self._transport.send(vendor.build_upload(image.png))
+        with understood(vendor.title):
+            return replace(image, url=vendor.parse_upload(response.json()))
+
+    def _parse(self, response: HttpResponse, job: Job | None) -> Job:
+        body = response.json()
+        with understood(self._vendor.title):
+            return self._vendor.parse_response(body, job)
+
+    def _wait(self, job: Job, progress: ProgressReporter) -> Job:
+        """Polls until the job has pictures; a job that is given up is cancelled at the vendor."""
+
+        def ask() -> Job:
+            nonlocal job
+            assert job.poll_url is not None
+            job = self._parse(self._transport.ask(job.poll_url), job)
+            progress.report(job.stage, 0.9 * job.fraction, job.queue_position)
+            return job
+
+        try:
+            return poll_until(
+                ask,
+                self._clock() + JOB_SECONDS,
+                is_done=lambda answer: answer.images is not None,
+                clock=self._clock,
+                sleep=self._sleep,
+            )
+        except ImageGenerationError as error:
+            if not error.retryable:  # the job itself has ended
+                raise
+            self._cancel(job)
+            raise type(error)(
+                f"{self._vendor.title}: job {job.id} was given up while it was {job.stage}: "
+                f"{error}",
+                request_id=job.id,
+            ) from error
+        except KeyboardInterrupt:
+            self._cancel(job)
+            raise
+
+    def _cancel(self, job: Job) -> None:
+        if self._vendor.cancel_method is not None and job.cancel_url is not None:
+            self._transport.cancel(job.cancel_url)
+
+    def _image(self, image: VendorImage, call: Call) -> dict[str, Any]:
+        data = self._bytes_of(image)
+        info = inspect_image(data)
+        if not info.is_image:
+            raise GenerationFailedError(
+                f"{self._vendor.title} gave a file that is no picture ({info.mime_type})"
+            )
+        try:
+            verify_image(data)
+        except TruncatedImageError as error:
+            raise ProviderUnavailableError(
+                f"{self._vendor.title}: the picture did not come whole: {error}"
+            ) from error
+        details = {
+            "bytes": data,
+            "url": image.url if image.url and not image.url.startswith("data:") else None,
+            # What the vendor tells is what it used; a batch has the seed of its call.
+            "seed": call.seed if image.seed is None else image.seed,
+            "mime_type": info.mime_type,
+            "width": info.width,
+            "height": info.height,
+        }
+        if image.revised_prompt:
+            details["revised_prompt"] = image.revised_prompt
+        return details
+
+    def _bytes_of(self, image: VendorImage) -> bytes:
+        with understood(self._vendor.title):
+            if image.base64 is not None:
+                return base64.b64decode(image.base64, validate=True)
+            if image.url is None:
+                raise ValueError("a picture without data and URL")
+            if image.url.startswith("data:"):
+                return base64.b64decode(image.url.partition(",")[2], validate=True)
+        return self._download(image.url)
+
+    def _download(self, url: str) -> bytes:
+        """The file behind a result's URL; a host that is away for a moment is asked again."""
+        return poll_until(
+            lambda: self._transport.download(url),
+            self._clock() + DOWNLOAD_SECONDS,
+            is_done=lambda data: True,
+            clock=self._clock,
+            sleep=self._sleep,
+        )
+
+    def get_supported_features(self) -> dict[str, bool]:
+        """By the configured model, or by the vendor's default models together."""
+        models = self._models_in_use()
+        has = {
+            "img2img": any(model.takes("source") for model in models),
+            "inpainting": any(model.takes("mask") for model in models),
+            "seeds": models[0].takes("seed"),
+            "negative_prompts": models[0].takes("negative_prompt"),
+        }
+        return {feature: has.get(feature, False) for feature in FEATURES}
+
+    def _models_in_use(self) -> Sequence[Model]:
+        """The model for text first, then those that take its place for other tasks."""
+        catalog = self._vendor.catalog
+        if self._configured_model is not None:
+            ids = [self._configured_model]
+        else:
+            ids = [name for name in (catalog.text, catalog.strength, catalog.mask) if name]
+        models = [catalog.find(name) for name in ids]
+        return [*models, *(catalog.find(model.edit_model) for model in models if model.edit_model)]
+
+    def get_default_parameters(self, style: ImageStyle | None = None) -> dict[str, Any]:
+        """A width and height (pixels) that suit the style and that the model can make."""
+        size = _STYLE_SIZES.get(style, (DEFAULT_SIDE, DEFAULT_SIDE))
+        rule = self._models_in_use()[0].sizes
+        if isinstance(rule, (PixelSizes, FixedSizes)):
+            size = rule.nearest(*size)
+        return {"width": size[0], "height": size[1]}
+
+    def close(self) -> None:
+        """Closes idle connections."""
+        self._transport.close()
+
+    def __reduce__(self) -> Any:
+        if self.rebuild is None:
+            raise TypeError(
+                f"{self.provider_name} was built with a key of its own, and keys do not go into a "
+                f"pickle; set {self._vendor.key_setting} and let the other process build it"
+            )
+        return self.rebuild
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.provider_name}, model={self.model!r})"

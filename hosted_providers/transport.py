@@ -1,0 +1,143 @@
+"""Who is asked with the key, and who without.
+
+Owns the sessions of one provider: the key goes to the base URL's own origin and to the https hosts
+of the vendor's domains, to nobody else. Results are fetched without it, from the public internet
+or from the host that was configured. Knows no payloads.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+
+from hosted_providers.common import Vendor, VendorRequest
+from image_io.http import HttpResponse, HttpSession, origin, shown_url
+from image_provider import (
+    AuthenticationError,
+    ConfigurationError,
+    GenerationFailedError,
+    ImageGenerationError,
+    InvalidRequestError,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_RESULT_BYTES = 128 * 1024 * 1024
+RESULT_SECONDS = 120.0
+
+_PLAIN_URL = re.compile(r"https?://[\w.:\[\]-]+([/?#][^\\\s]*)?", re.IGNORECASE | re.ASCII)
+
+
+class Transport:
+    """The connections of one provider to its vendor; safe for many threads."""
+
+    def __init__(self, vendor: Vendor, api_key: str, base_url: str | None) -> None:
+        self.base_url = base_url or vendor.base_url
+        home = _origin_of_base(vendor, self.base_url)
+        self._host = home[1] if base_url else None
+        self._vendor = vendor
+        self._headers = vendor.auth(api_key)
+        self._lock = threading.Lock()
+        self._home = self._keyed_session(self.base_url)
+        self._keyed = {home: self._home}
+        self._public = HttpSession(f"{vendor.title} results", guarded=True)
+        # Its base URL is what keeps a proxy away from a server on this machine.
+        self._configured = HttpSession(f"{vendor.title} results", self.base_url)
+
+    def _keyed_session(self, base_url: str) -> HttpSession:
+        return HttpSession(
+            self._vendor.title, base_url, self._headers, read_timeout=self._vendor.read_timeout
+        )
+
+    def send(self, request: VendorRequest) -> HttpResponse:
+        """One POST to the vendor, never repeated: it may have been billed."""
+        return self._home.post(
+            request.path,
+            json_body=request.json_body,
+            data=request.form,
+            files=request.files,
+            headers=request.headers,
+            parse_error=self._vendor.parse_error,
+        )
+
+    def ask(self, url: str) -> HttpResponse:
+        """GET with the key; raises GenerationFailedError for a host that is not the vendor's."""
+        return self._session_for(url).get(url, parse_error=self._vendor.parse_error)
+
+    def cancel(self, url: str) -> None:
+        """Asks the vendor to stop a job; a failure is logged and no more."""
+        try:
+            self._session_for(url).request(self._vendor.cancel_method or "POST", url)
+        except ImageGenerationError as error:
+            logger.debug("cancelling failed: %s", error)
+
+    def download(self, url: str) -> bytes:
+        """A result, fetched without the key."""
+        scheme, host, _ = self._place(url)
+        session = self._configured if host == self._host else self._public
+        if session is self._public and scheme != "https":
+            raise GenerationFailedError(
+                f"{self._vendor.title} names a result at {shown_url(url)}, which is not https"
+            )
+        try:
+            response = session.get(
+                url,
+                follow_redirects=True,
+                max_bytes=MAX_RESULT_BYTES,
+                total_timeout=RESULT_SECONDS,
+            )
+        except (AuthenticationError, InvalidRequestError) as error:
+            # Neither the caller's key nor the request is at fault here.
+            raise GenerationFailedError(
+                f"the picture was made and cannot be fetched: {error}", status=error.status
+            ) from error
+        return response.body
+
+    def _session_for(self, url: str) -> HttpSession:
+        place = self._place(url)
+        with self._lock:
+            session = self._keyed.get(place)
+            if session is None:
+                if not self._is_vendors(*place[:2]):
+                    raise GenerationFailedError(
+                        f"{self._vendor.title} named {shown_url(url)} to ask for the job, which is "
+                        "neither its own host nor the configured one; the key was not sent there"
+                    )
+                session = self._keyed[place] = self._keyed_session(url)
+            return session
+
+    def _place(self, url: str) -> tuple[str, str, int | None]:
+        """The origin of a URL that a vendor names, if everybody reads it the same way."""
+        try:
+            # urllib.parse and urllib3 disagree on where a host ends before a backslash.
+            if not _PLAIN_URL.fullmatch(url):
+                raise ValueError(url)
+            return origin(url)
+        except ValueError as error:
+            raise GenerationFailedError(
+                f"{self._vendor.title} named something that is no plain http or https URL"
+            ) from error
+
+    def _is_vendors(self, scheme: str, host: str) -> bool:
+        return scheme == "https" and any(
+            host == domain or host.endswith(f".{domain}") for domain in self._vendor.domains
+        )
+
+    def close(self) -> None:
+        """Closes every idle connection."""
+        for session in (*self._keyed.values(), self._public, self._configured):
+            session.close()
+
+
+def _origin_of_base(vendor: Vendor, base_url: str) -> tuple[str, str, int | None]:
+    try:
+        scheme, host, port = origin(base_url)
+    except ValueError:
+        scheme, host, port = "", "", None
+    if scheme not in ("http", "https") or not host:
+        raise ConfigurationError(
+            f"{vendor.title}: the base URL must be a whole one, such as {vendor.base_url}; "
+            f"{shown_url(base_url)!r} is none"
+        )
+    return scheme, host, port

@@ -1,0 +1,195 @@
+"""fal: the queue's URLs, COMPLETED that may be a failure, cancelling."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import responses
+
+from hosted_providers import FluxProvider
+from image_provider import ImageGenerationRequest
+from tests.hosted_support import KEY, PICTURE, Clock, Progress, answers, decoded, write_png
+
+QUEUE = "https://queue.fal.run"
+ANSWERS = answers("fal")
+STATUS = ANSWERS["submitted"]["status_url"]
+RESULT = ANSWERS["submitted"]["response_url"]
+CANCEL = ANSWERS["submitted"]["cancel_url"]
+PICTURE_URL = ANSWERS["result"]["images"][0]["url"]
+
+
+@pytest.fixture
+def provider():
+    clock = Clock()
+    made = FluxProvider(KEY, host="fal", clock=clock, sleep=clock.sleep)
+    yield made
+    made.close()
+
+
+def answer_with(*statuses: str, model: str = "fal-ai/flux-2", result: str = "result") -> None:
+    responses.post(f"{QUEUE}/{model}", json=ANSWERS["submitted"])
+    for name in statuses:
+        status = 200 if name.startswith("completed") else 202
+        responses.get(STATUS, json=ANSWERS[name], status=status)
+    responses.get(RESULT, json=ANSWERS[result])
+    responses.get(PICTURE_URL, body=PICTURE)
+
+
+@responses.activate
+def test_text_to_image_from_the_queue_to_bytes(provider):
+    answer_with("in_queue", "in_progress", "completed")
+    progress = Progress()
+
+    result = provider.generate(
+        ImageGenerationRequest(
+            "a fox", seed=99, steps=20, guidance_scale=2.0, num_images=1, on_progress=progress
+        )
+    )
+
+    sent = responses.calls[0].request
+    assert json.loads(sent.body) == {
+        "prompt": "a fox",
+        "num_images": 1,
+        "seed": 99,
+        "output_format": "png",
+        "num_inference_steps": 20,
+        "guidance_scale": 2.0,
+        "image_size": {"width": 1024, "height": 1024},
+    }
+    assert sent.headers["Authorization"] == f"Key {KEY}"
+    assert result.success and (result.provider, result.model) == ("flux_fal", "fal-ai/flux-2")
+    assert (result.images[0]["bytes"], result.images[0]["seed"]) == (PICTURE, 99)
+    assert progress.stages == ["queued", "running", "downloading", "done"]
+    assert [update.queue_position for update in progress if update.stage == "queued"] == [None, 1]
+    assert "Authorization" not in responses.calls[-1].request.headers
+
+
+@responses.activate
+def test_image_to_image_with_strength_goes_to_the_model_that_has_it(provider, tmp_path):
+    answer_with("completed", model="fal-ai/flux/dev/image-to-image")
+    source = write_png(tmp_path, "source.png", width=64, height=48, color="blue")
+
+    result = provider.generate(
+        ImageGenerationRequest("a fox", source_image_url=source, strength=0.6, width=128, height=96)
+    )
+
+    body = json.loads(responses.calls[0].request.body)
+    assert decoded(body.pop("image_url")).size == (128, 96)
+    assert body == {"prompt": "a fox", "num_images": 1, "output_format": "png", "strength": 0.6}
+    assert result.metadata["ignored"] == [] and "size" not in result.metadata
+
+
+@responses.activate
+def test_image_to_image_without_strength_is_an_edit(provider, tmp_path):
+    answer_with("completed", model="fal-ai/flux-2/edit")
+    source = write_png(tmp_path, "source.png", width=640, height=512)
+
+    result = provider.generate(ImageGenerationRequest("a fox", source_image_url=source))
+
+    body = json.loads(responses.calls[0].request.body)
+    assert [decoded(picture).size for picture in body["image_urls"]] == [(640, 512)]
+    assert body["image_urls"][0].startswith("data:image/png;base64,")
+    assert body["image_size"] == {"width": 640, "height": 512}
+    assert result.model == "fal-ai/flux-2/edit"
+
+
+@responses.activate
+def test_inpainting_sends_source_and_mask_of_one_size(provider, tmp_path):
+    answer_with("completed", model="fal-ai/flux-pro/v1/fill")
+    source = write_png(tmp_path, "source.png", width=64, height=48)
+    mask = write_png(tmp_path, "mask.png", width=32, height=24, color="white")
+
+    result = provider.generate(
+        ImageGenerationRequest(
+            "a hat", source_image_url=source, mask_image_url=mask, seed=1, width=128, height=96
+        )
+    )
+
+    body = json.loads(responses.calls[0].request.body)
+    assert decoded(body.pop("image_url")).size == decoded(body.pop("mask_url")).size == (128, 96)
+    assert body == {"prompt": "a hat", "num_images": 1, "seed": 1, "output_format": "png"}
+    assert result.success
+
+
+@responses.activate
+def test_a_model_with_negative_prompts_gets_them(provider, tmp_path):
+    answer_with("completed", model="fal-ai/flux-general/inpainting")
+    source = write_png(tmp_path, "source.png", width=512, height=512)
+
+    provider.generate(
+        ImageGenerationRequest(
+            "a hat",
+            negative_prompt="feathers",
+            source_image_url=source,
+            mask_image_url=write_png(tmp_path, "mask.png", color="white"),
+            strength=0.8,
+            model="fal-ai/flux-general/inpainting",
+        )
+    )
+
+    body = json.loads(responses.calls[0].request.body)
+    assert (body["negative_prompt"], body["strength"]) == ("feathers", 0.8)
+
+
+@responses.activate
+def test_five_images_are_two_calls_and_the_second_has_the_next_seeds(provider):
+    answer_with("completed")
+
+    provider.generate(ImageGenerationRequest("a fox", num_images=5, seed=100))
+
+    sent = [json.loads(call.request.body) for call in responses.calls if call.request.body]
+    assert [(body["num_images"], body["seed"]) for body in sent] == [(4, 100), (1, 104)]
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "error_type", "part"),
+    [
+        (422, "refused", "content_rejected", "flagged by a content checker"),
+        (422, "invalid", "invalid_request", "body.image_size.width"),
+        (503, "platform", "unavailable", "Runner disconnected"),
+    ],
+)
+@responses.activate
+def test_a_completed_job_may_have_failed(provider, status, name, error_type, part):
+    responses.post(f"{QUEUE}/fal-ai/flux-2", json=ANSWERS["submitted"])
+    responses.get(STATUS, json=ANSWERS["completed_with_error"])
+    responses.get(RESULT, json=ANSWERS[name], status=status)
+
+    result = provider.generate(ImageGenerationRequest("a fox"))
+
+    assert result.error_type == error_type
+    assert part in (result.error or "")
+    assert len([call for call in responses.calls if call.request.url == RESULT]) == 1
+
+
+@responses.activate
+def test_a_blacked_out_picture_is_a_refusal(provider):
+    answer_with("completed")
+    responses.replace(
+        responses.GET, RESULT, json={**ANSWERS["result"], "has_nsfw_concepts": [True]}
+    )
+
+    assert provider.generate(ImageGenerationRequest("a fox")).error_type == "content_rejected"
+
+
+@responses.activate
+def test_a_locked_account_is_a_matter_of_the_key(provider):
+    responses.post(f"{QUEUE}/fal-ai/flux-2", json=ANSWERS["forbidden"], status=403)
+
+    result = provider.generate(ImageGenerationRequest("a fox"))
+
+    assert result.error_type == "authentication"
+    assert "Exhausted balance" in (result.error or "")
+
+
+@responses.activate
+def test_a_job_that_is_given_up_is_cancelled(provider):
+    responses.post(f"{QUEUE}/fal-ai/flux-2", json=ANSWERS["submitted"])
+    responses.get(STATUS, json=ANSWERS["in_progress"], status=202)
+    cancelled = responses.put(CANCEL, json={"status": "CANCELLATION_REQUESTED"}, status=202)
+
+    result = provider.generate(ImageGenerationRequest("a fox"))
+
+    assert result.error_type == "timeout"
+    assert cancelled.call_count == 1
