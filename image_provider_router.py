@@ -1,0 +1,400 @@
+"""The router: which provider serves a request, and who stands in when it fails.
+
+Owns the order of candidates, the check of what they can do, the fallback by error type and the
+record of attempts. `_initialize_providers` registers every provider that the settings allow. Knows
+no HTTP, no workflow JSON and no cache.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import entry_points
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, TypeVar
+
+from config import FLUX_HOSTS, Config
+from image_provider import (
+    AllProvidersFailedError,
+    ConfigurationError,
+    GenerationFailedError,
+    ImageGenerationError,
+    ImageGenerationRequest,
+    ImageGenerationResult,
+    ImageProvider,
+    InvalidRequestError,
+    ProviderAttempt,
+)
+from routing_rules import Route, RoutingRules, load_rules, parse_rules, save_rules
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ENTRY_POINT_GROUP = "image_providers"
+FLUX = "flux"
+"""Stands for the preferred FLUX host that has a key."""
+_FALLBACK_TYPES = frozenset(
+    {
+        "unavailable",
+        "timeout",
+        "rate_limited",
+        "generation_failed",
+        "authentication",
+        "configuration",
+        "workflow",
+    }
+)
+"""Errors after which another provider is asked; a refusal or a bad request is final."""
+
+Factory = Callable[[Config], "ImageProvider | None"]
+"""Builds a provider from the settings; None when these have no key for it."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A provider in line for a request, and the request as it would get it."""
+
+    name: str
+    provider: ImageProvider
+    request: ImageGenerationRequest
+
+
+def _make_comfyui(config: Config) -> ImageProvider:
+    from comfyui.client import Limits
+    from comfyui_provider import ComfyUIProvider
+
+    times = ("connect", "read", "queue", "stall", "total")
+    limits = Limits(
+        **{name: config.get_seconds(f"COMFYUI_{name.upper()}_TIMEOUT") for name in times},
+        silence=config.get_seconds("COMFYUI_SILENCE"),
+    )
+    return ComfyUIProvider(
+        config.get_comfyui_server_address(),
+        config.get_comfyui_workflow_dir(),
+        config.get_comfyui_temp_dir(),
+        config.get_comfyui_client_id(),
+        api_key=config.get("COMFYUI_API_KEY"),
+        comfy_org_api_key=config.get("COMFY_ORG_API_KEY"),
+        default_workflow=config.get_changed("COMFYUI_DEFAULT_WORKFLOW"),
+        i2i_workflow=config.get_changed("COMFYUI_I2I_WORKFLOW"),
+        inpaint_workflow=config.get_changed("COMFYUI_INPAINT_WORKFLOW"),
+        source_roots=config.get_image_source_roots(),
+        limits=limits,
+    )
+
+
+def _make_openai(config: Config) -> ImageProvider | None:
+    key = config.get_openai_api_key()
+    if key is None:
+        return None
+    from hosted_providers import OpenAIImagesProvider
+
+    return OpenAIImagesProvider(key, base_url=config.get("OPENAI_BASE_URL"))
+
+
+def _make_flux(host: str, config: Config) -> ImageProvider | None:
+    key = config.get_flux_keys().get(host)
+    if key is None:
+        return None
+    from hosted_providers import FluxProvider
+
+    return FluxProvider(key, host, base_url=config.get(f"{host.upper()}_BASE_URL"))
+
+
+_BUILT_IN: dict[str, Factory] = {
+    "comfyui": _make_comfyui,
+    "openai": _make_openai,
+    "flux_bfl": partial(_make_flux, "bfl"),
+    "flux_fal": partial(_make_flux, "fal"),
+    "flux_together": partial(_make_flux, "together"),
+    "flux_replicate": partial(_make_flux, "replicate"),
+}
+_KEY_SETTINGS = {
+    "openai": "OPENAI_API_KEY",
+    "flux_bfl": "BLACK_FOREST_LABS_API_KEY",
+    "flux_fal": "FAL_KEY",
+    "flux_together": "TOGETHER_API_KEY",
+    "flux_replicate": "REPLICATE_API_TOKEN",
+    FLUX: "BLACK_FOREST_LABS_API_KEY, FAL_KEY, TOGETHER_API_KEY or REPLICATE_API_TOKEN",
+}
+
+
+class ImageProviderRouter:
+    """Sends requests to providers; safe for many threads.
+
+    Raises ConfigurationError when built from settings or a routing file that cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        routing_config_path: str | os.PathLike[str] = "image_routing_config.json",
+    ) -> None:
+        self.config = config
+        self.routing_config_path = Path(routing_config_path)
+        self.routing_rules = load_rules(self.routing_config_path)
+        self._rules()  # a broken file is told now, not at the first request
+        self.providers: dict[str, ImageProvider] = {}
+        self._unbuilt: dict[str, str] = {}
+        self._initialize_providers()
+
+    def _initialize_providers(self) -> None:
+        """Registers the built-in providers, then those of installed packages."""
+        for name, factory in _BUILT_IN.items():
+            provider = factory(self.config)
+            if provider is not None:
+                self.providers[name] = provider
+            else:
+                self._unbuilt[name] = f"no key: set {_KEY_SETTINGS[name]}"
+        for entry in entry_points(group=ENTRY_POINT_GROUP):
+            self._register_entry_point(entry.name, entry.load)
+
+    def _register_entry_point(self, name: str, load: Callable[[], Factory]) -> None:
+        if name in _BUILT_IN or name == FLUX:
+            logger.warning("an installed package's provider %s is left out: a built-in name", name)
+            return
+        try:
+            provider = load()(self.config)
+            if provider is None:
+                return
+            if not isinstance(provider, ImageProvider) or not hasattr(provider, "provider_name"):
+                raise TypeError(f"a {type(provider).__name__} is no ImageProvider with a name")
+        except Exception as error:  # noqa: BLE001 - a stranger's package cannot stop the others
+            why = f"cannot be loaded: {type(error).__name__}: {error}"
+            logger.warning("provider %s of an installed package %s", name, why)
+            logger.debug("provider %s", name, exc_info=True)
+            self._unbuilt[name] = why
+        else:
+            self.providers[name] = provider
+
+    def _rules(self) -> RoutingRules:
+        return parse_rules(self.routing_rules, self.routing_config_path.name)
+
+    def _name(self, name: str) -> str:
+        """What `name` stands for: "flux" is the preferred host that has a key."""
+        if name != FLUX:
+            return name
+        hosts = [self.config.get_flux_host(), *FLUX_HOSTS]
+        if self.config.get_black_forest_labs_api_key() is not None:
+            hosts.insert(0, "bfl")
+        registered = (f"flux_{host}" for host in hosts if f"flux_{host}" in self.providers)
+        return next(registered, name)
+
+    # Choosing
+
+    def resolve(self, request: ImageGenerationRequest) -> list[Candidate]:
+        """The providers that can serve a request, in the order they are tried.
+
+        Raises AllProvidersFailedError, with the reason of each, when there is none.
+        """
+        candidates, refused = self._line_up(request)
+        if not candidates:
+            raise _all_failed(refused)
+        return candidates
+
+    def _line_up(
+        self, request: ImageGenerationRequest
+    ) -> tuple[list[Candidate], list[ProviderAttempt]]:
+        """Who can serve a request, in order, and who cannot and why."""
+        if not isinstance(request, ImageGenerationRequest):
+            raise TypeError(f"not an ImageGenerationRequest but a {type(request).__name__}")
+        rules = self._rules()
+        needs = rules.needs(request)
+        candidates: list[Candidate] = []
+        refused: list[ProviderAttempt] = []
+        seen: set[str] = set()
+        for route in rules.routes(request, self._name):
+            if route.provider in seen:
+                continue
+            seen.add(route.provider)
+            try:
+                candidates.append(self._candidate(request, route, needs))
+            except ImageGenerationError as error:
+                refused.append(ProviderAttempt(route.provider, error.error_type, str(error)))
+        return candidates, refused
+
+    def _candidate(
+        self, request: ImageGenerationRequest, route: Route, needs: list[str]
+    ) -> Candidate:
+        """Raises ImageGenerationError, saying why, for a provider that cannot serve the request."""
+        name = route.provider
+        provider = self.providers.get(name)
+        if provider is None:
+            raise ConfigurationError(self._why_absent(name))
+        features = _ask(name, provider.get_supported_features)
+        if route.features is not None:
+            features = dict.fromkeys(route.features, True)
+        lacking = [word for word in needs if not features.get(word)]
+        # One that was asked for by name knows best what the model that is asked for can do.
+        if lacking and request.provider is None:
+            raise InvalidRequestError(f"it has no {' and no '.join(lacking)}")
+        return Candidate(name, provider, _ask(name, lambda: _routed(request, route, provider)))
+
+    def _why_absent(self, name: str) -> str:
+        if name == FLUX:
+            return f"no key: set {_KEY_SETTINGS[FLUX]}"
+        known = ", ".join((*self.providers, *self._unbuilt, FLUX))
+        return self._unbuilt.get(name) or f"there is no such provider; there are: {known}"
+
+    def select_provider(self, request: ImageGenerationRequest) -> ImageProvider:
+        """The first provider that can serve a request and can be used now.
+
+        Raises AllProvidersFailedError when none can.
+        """
+        candidates, refused = self._line_up(request)
+        for candidate in candidates:
+            told = _described(candidate.name, candidate.provider)
+            if told["available"]:
+                return candidate.provider
+            refused.append(ProviderAttempt(candidate.name, "unavailable", told["reason"]))
+        raise _all_failed(refused)
+
+    # Generating
+
+    def generate(self, request: ImageGenerationRequest) -> ImageGenerationResult:
+        """Makes the pictures with the first provider that succeeds; never raises for a failure.
+
+        `metadata["attempts"]` tells of those that failed. Raises TypeError for what is no request.
+        """
+        try:
+            candidates, refused = self._line_up(request)
+            if not candidates:
+                raise _all_failed(refused)
+        except ImageGenerationError as error:
+            return ImageGenerationResult.failed(error, request.provider or "router")
+        attempts: list[ProviderAttempt] = []
+        for candidate, following in zip_longest(candidates, candidates[1:]):
+            result = _attempt(candidate, attempts)
+            if result.success or not _may_fall_back(attempts):
+                return _with_attempts(result, attempts)
+            if following is not None:
+                logger.warning(
+                    "%s failed (%s): %s; trying %s",
+                    candidate.name,
+                    result.error_type,
+                    result.error,
+                    following.name,
+                )
+        if len(candidates) > 1:
+            result = ImageGenerationResult.failed(_all_failed(attempts + refused), "router")
+        return _with_attempts(result, attempts)
+
+    # Telling
+
+    def get_available_providers(self) -> dict[str, dict[str, Any]]:
+        """Every provider by name: what it is, what it can do, and whether it can be used now."""
+        told = {name: _described(name, provider) for name, provider in self.providers.items()}
+        for name, reason in self._unbuilt.items():
+            told.setdefault(name, _description(name, None, {}, reason))
+        return told
+
+    def save_routing_config(self) -> None:
+        """Writes `routing_rules` to the routing file, whole or not at all."""
+        self._rules()
+        save_rules(self.routing_rules, self.routing_config_path)
+
+    def close(self) -> None:
+        """Closes every provider."""
+        for provider in self.providers.values():
+            provider.close()
+
+
+def _ask(name: str, question: Callable[[], T]) -> T:
+    """What a provider's own code answers; a bug in it is a GenerationFailedError."""
+    try:
+        return question()
+    except ImageGenerationError:
+        raise
+    except Exception as error:
+        logger.warning("provider %s has a fault in its code", name, exc_info=True)
+        raise GenerationFailedError(
+            f"provider {name} stopped with {type(error).__name__}, a fault in its own code; the "
+            "log has the traceback",
+            provider=name,
+        ) from error
+
+
+def _described(name: str, provider: ImageProvider) -> dict[str, Any]:
+    try:
+        features = _ask(name, provider.get_supported_features)
+        reason = _ask(name, provider.unavailable_reason)
+    except ImageGenerationError as error:
+        features, reason = {}, str(error)
+    return _description(provider.provider_name, provider.model, features, reason)
+
+
+def _description(
+    provider: str, model: str | None, features: dict[str, bool], reason: str | None
+) -> dict[str, Any]:
+    return {
+        "provider": provider,
+        "model": model,
+        "features": features,
+        "available": reason is None,
+        "reason": reason,
+    }
+
+
+def _attempt(candidate: Candidate, attempts: list[ProviderAttempt]) -> ImageGenerationResult:
+    """The result of one provider; a failure is added to `attempts`."""
+    started = time.monotonic()
+    try:
+        result = _ask(candidate.name, lambda: _generated(candidate))
+    except ImageGenerationError as error:
+        result = ImageGenerationResult.failed(error, candidate.name, candidate.provider.model)
+    if not result.success:
+        kind, message = result.error_type or "generation_failed", result.error or "it did not say"
+        seconds = round(time.monotonic() - started, 3)
+        attempts.append(ProviderAttempt(candidate.name, kind, message, seconds))
+    return result
+
+
+def _generated(candidate: Candidate) -> ImageGenerationResult:
+    result = candidate.provider.generate(candidate.request)
+    if not isinstance(result, ImageGenerationResult):
+        raise TypeError(f"generate gave a {type(result).__name__}")
+    return result
+
+
+def _may_fall_back(attempts: list[ProviderAttempt]) -> bool:
+    """By the last failure; after a time limit only once, since the job may be paid for already."""
+    kinds = [attempt.error_type for attempt in attempts]
+    return kinds[-1] in _FALLBACK_TYPES and kinds.count("timeout") <= 1
+
+
+def _routed(
+    request: ImageGenerationRequest, route: Route, provider: ImageProvider
+) -> ImageGenerationRequest:
+    """The request for one provider: the route's model and workflow, the provider's defaults."""
+    defaults = {
+        name: value
+        for name, value in provider.get_default_parameters(request.style).items()
+        if getattr(request, name, "unknown") is None
+    }
+    return replace(
+        request,
+        model=request.model or route.model,
+        workflow=request.workflow or route.workflow,
+        from_template=request.from_template | set(defaults),
+        **defaults,
+    )
+
+
+def _with_attempts(
+    result: ImageGenerationResult, attempts: list[ProviderAttempt]
+) -> ImageGenerationResult:
+    if attempts:
+        told = [attempt._asdict() for attempt in attempts]
+        result.metadata = {**(result.metadata or {}), "attempts": told}
+    return result
+
+
+def _all_failed(attempts: list[ProviderAttempt]) -> AllProvidersFailedError:
+    listed = "; ".join(f"{attempt.provider}: {attempt.message}" for attempt in attempts)
+    return AllProvidersFailedError(f"no provider could do it. {listed}", attempts=attempts)

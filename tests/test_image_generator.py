@@ -1,0 +1,317 @@
+"""What applications call: the request that a call makes, templates, and the cache around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from config import Config
+from image_generator import ImageGenerator
+from image_provider import (
+    ConfigurationError,
+    ImageGenerationRequest,
+    ImageStyle,
+    ProviderUnavailableError,
+)
+from tests.fakes.provider import FakeProvider, png, success
+
+CACHE = Path("cache/images")
+
+
+def make_generator(*providers, **environ):
+    """A generator over fakes alone; the first is the default, the chain has them all."""
+    generator = ImageGenerator(Config(environ, None))
+    generator.router.close()
+    generator.router.providers = {provider.provider_name: provider for provider in providers}
+    names = [provider.provider_name for provider in providers]
+    generator.router.routing_rules |= {"default_provider": names[0], "fallback_chain": names}
+    return generator
+
+
+def sent(provider):
+    (request,) = provider.requests
+    return request
+
+
+def entries():
+    return list(CACHE.glob("*/*/entry.json"))
+
+
+# The request that a call makes
+
+
+def test_every_argument_reaches_the_provider():
+    provider = FakeProvider()
+    make_generator(provider).generate(
+        "a fox",
+        "cinematic",
+        512,
+        256,
+        7,
+        2,
+        "dogs",
+        "https://example.org/a.png",
+        "https://example.org/m.png",
+        0.5,
+        False,
+        steps=8,
+        guidance_scale=3,
+        model="m",
+        workflow="w.json",
+        loras=[("l", 1)],
+        extra={"3.seed": 1},
+        provider="fake",
+        on_progress=print,
+    )
+    request = sent(provider)
+    assert request == ImageGenerationRequest(
+        request.prompt,
+        "dogs",
+        512,
+        256,
+        7,
+        8,
+        3.0,
+        ImageStyle.CINEMATIC,
+        "https://example.org/a.png",
+        "https://example.org/m.png",
+        0.5,
+        2,
+        "fake",
+        "m",
+        "w.json",
+        [("l", 1)],
+        {"3.seed": 1},
+    )
+    assert request.prompt.startswith("a fox, film still")
+    assert request.on_progress is print
+
+
+def test_a_size_that_was_not_given_stays_so():
+    provider = FakeProvider()
+    make_generator(provider).generate("a fox", use_cache=False)
+    assert sent(provider).explicit_size == (None, None)
+
+
+@pytest.mark.parametrize("name", ["colour", "from_template", "prompts"])
+def test_an_unknown_argument_is_a_type_error(name):
+    generator = make_generator(FakeProvider())
+    for generate in (generator.generate, generator.generate_from_flux_prompt):
+        with pytest.raises(TypeError, match=f"no field of a request: {name}"):
+            generate("a fox", **{name: "x"})
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"style": "noir"}, {"width": 0}, {"strength": 2}, {"use_cache": "always"}]
+)
+def test_a_wrong_value_is_a_value_error(arguments):
+    with pytest.raises(ValueError):
+        make_generator(FakeProvider()).generate("a fox", **arguments)
+
+
+def test_a_flux_prompt_is_taken_word_for_word():
+    provider = FakeProvider()
+    make_generator(provider).generate_from_flux_prompt("{a} fox", "cinematic", num_images=2)
+    request = sent(provider)
+    assert (request.prompt, request.negative_prompt) == ("{a} fox", None)
+    assert (request.style, request.num_images) == (ImageStyle.CINEMATIC, 2)
+    assert request.explicit_size == (None, None)
+
+
+def test_a_failure_is_a_result():
+    result = make_generator(FakeProvider("a", ProviderUnavailableError("down"))).generate("a fox")
+    assert (result.success, result.error_type, result.error) == (False, "unavailable", "down")
+
+
+def test_a_setting_that_cannot_be_used_is_told_when_the_generator_is_built(monkeypatch):
+    monkeypatch.setenv("COMFYUI_READ_TIMEOUT", "soon")
+    with pytest.raises(ConfigurationError, match="COMFYUI_READ_TIMEOUT"):
+        ImageGenerator()
+
+
+# The cache
+
+
+def test_the_same_call_with_a_seed_is_answered_from_the_cache():
+    provider = FakeProvider()
+    generator = make_generator(provider)
+    made = generator.generate("a fox", seed=3)
+    kept = generator.generate("a fox", seed=3)
+    assert len(provider.requests) == 1
+    assert kept.images == made.images and kept.get_image_bytes() == png(3)
+    assert kept.metadata["cached"] is True and "cached" not in made.metadata
+
+
+def test_a_later_process_finds_it_too():
+    make_generator(FakeProvider()).generate("a fox", seed=3)
+    provider = FakeProvider()
+    assert make_generator(provider).generate("a fox", seed=3).metadata["cached"] is True
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"prompt": "a dog"},
+        {"seed": 4},
+        {"negative_prompt": ""},
+        {"negative_prompt": "dogs"},
+        {"width": 512},
+        {"width": 1024, "height": 1024},
+        {"num_images": 2},
+        {"steps": 8},
+        {"guidance_scale": 3.5},
+        {"strength": 0.5},
+        {"style": "photoreal"},
+        {"model": "m"},
+        {"workflow": "w.json"},
+        {"loras": [("l", 0.5)]},
+        {"extra": {"3.seed": 1}},
+        {"extra": {"3.picture": b"bytes"}},
+        {"provider": "other"},
+    ],
+    ids=str,
+)
+def test_whatever_can_change_pixels_makes_another_entry(other):
+    generator = make_generator(FakeProvider(), FakeProvider("other"))
+    call = {"prompt": "a fox", "seed": 3}
+    generator.generate(**call)
+    assert "cached" not in generator.generate(**{**call, **other}).metadata
+    assert generator.generate(**{**call, **other}).metadata["cached"] is True
+    assert len(entries()) == 2
+
+
+def test_who_listens_and_how_the_provider_was_chosen_make_no_other_entry():
+    generator = make_generator(FakeProvider())
+    generator.generate("a fox", seed=3)
+    again = generator.generate("a fox", seed=3, provider="fake", on_progress=print)
+    assert again.metadata["cached"] is True
+
+
+def test_without_a_seed_every_call_makes_a_new_picture_unless_any_is_asked_for():
+    provider = FakeProvider()
+    generator = make_generator(provider)
+    for _ in range(2):
+        generator.generate("a fox")
+    assert len(provider.requests) == 2 and not CACHE.exists()
+    for _ in range(2):
+        result = generator.generate("a fox", use_cache="any")
+    assert len(provider.requests) == 3 and result.metadata["cached"] is True
+
+
+def test_without_the_cache_the_disk_is_not_touched(tmp_path):
+    make_generator(FakeProvider()).generate("a fox", seed=3, use_cache=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_is_not_kept():
+    provider = FakeProvider("a", ProviderUnavailableError("down"), success("a", 3))
+    generator = make_generator(provider)
+    assert not generator.generate("a fox", seed=3).success
+    assert generator.generate("a fox", seed=3).success
+
+
+def test_what_a_stand_in_made_is_kept_under_its_own_name():
+    down = ProviderUnavailableError("down")
+    generator = make_generator(FakeProvider("a", down), FakeProvider("b"))
+    assert generator.generate("a fox", seed=3).provider == "b"
+    assert "cached" not in generator.generate("a fox", seed=3).metadata
+    assert generator.generate("a fox", seed=3, provider="b").metadata["cached"] is True
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        success(metadata={"warnings": ["another workflow was taken"]}),
+        success(images=[]),
+        success(images=[{"bytes": None, "url": "https://example.org/a.png"}]),
+    ],
+    ids=["otherwise", "nothing", "elsewhere"],
+)
+def test_what_is_not_the_picture_that_was_asked_for_is_not_kept(result, caplog):
+    generator = make_generator(FakeProvider("fake", result))
+    assert generator.generate("a fox", seed=3) is result
+    assert entries() == [] and caplog.text == ""
+
+
+@pytest.mark.parametrize("thing", [object(), {1, 2}], ids=["object", "set"])
+def test_what_cannot_be_a_key_is_made_without_the_cache(thing):
+    assert make_generator(FakeProvider()).generate("a fox", seed=3, extra={"3.x": thing}).success
+    assert not CACHE.exists()
+
+
+def test_an_extra_that_holds_itself_is_made_without_the_cache():
+    extra = {}
+    extra["3.x"] = extra
+    assert make_generator(FakeProvider()).generate("a fox", seed=3, extra={"3.x": extra}).success
+
+
+def test_a_picture_to_start_from_counts_by_its_content_and_is_read_once():
+    provider = FakeProvider()
+    generator = make_generator(provider)
+    Path("a.png").write_bytes(png(1))
+    Path("same.png").write_bytes(png(1))
+    generator.generate("a fox", seed=3, source_image_url="a.png")
+    assert sent(provider).extra["source_image"].size == (8, 8)
+    same = generator.generate("a fox", seed=3, source_image_url="same.png")
+    assert same.metadata["cached"] is True
+    Path("a.png").write_bytes(png(2))
+    assert "cached" not in generator.generate("a fox", seed=3, source_image_url="a.png").metadata
+
+
+def test_a_mask_counts_by_its_content():
+    generator = make_generator(FakeProvider())
+    for number in range(2):
+        Path("m.png").write_bytes(png(number))
+        Path("a.png").write_bytes(png(9))
+        pictures = {"source_image_url": "a.png", "mask_image_url": "m.png"}
+        assert "cached" not in generator.generate("a fox", seed=3, **pictures).metadata
+
+
+def test_folders_that_the_settings_close_stay_closed():
+    provider = FakeProvider()
+    Path("a.png").write_bytes(png())
+    generator = make_generator(provider, IMAGE_SOURCE_ROOTS="")
+    result = generator.generate("a fox", seed=3, source_image_url="a.png")
+    assert result.error_type == "invalid_request" and "not accepted here" in result.error
+    assert provider.requests == []
+
+
+# With the embedded server
+
+
+def embedded(server, **environ):
+    return ImageGenerator(Config({"COMFYUI_SERVER_ADDRESS": server.address, **environ}, None))
+
+
+def test_a_picture_of_the_embedded_server_is_cached_as_one(comfyui_server):
+    with embedded(comfyui_server) as generator:
+        made = generator.generate("a fox", seed=3, steps=2, width=64, height=64)
+        kept = generator.generate("a fox", seed=3, steps=2, width=64, height=64)
+    assert made.success and kept.metadata["cached"] is True
+    assert kept.metadata["server"] == "embedded"
+    assert kept.get_image_bytes() == made.get_image_bytes()
+    assert kept.recipe == made.recipe
+
+
+def test_a_picture_of_the_embedded_server_never_answers_for_a_real_one(comfyui_server):
+    call = {"prompt": "a fox", "seed": 3, "steps": 2, "width": 64, "height": 64}
+    with embedded(comfyui_server) as generator:
+        generator.generate(**call)
+    comfyui_server.stop()
+    with embedded(comfyui_server) as generator:  # nobody says there that it is an embedded one
+        assert generator.generate(**call).error_type == "unavailable"
+
+
+def test_a_workflow_file_that_changed_makes_another_entry(comfyui_server):
+    bundled = Path(__file__).parent.parent / "workflows" / "comfyui" / "t2i_checkpoint.json"
+    text = bundled.read_text("utf-8")
+    Path("flows").mkdir()
+    call = {"prompt": "a fox", "seed": 3, "steps": 2, "width": 64, "height": 64}
+    with embedded(comfyui_server, COMFYUI_WORKFLOW_DIR="flows") as generator:
+        Path("flows/mine.json").write_text(text, "utf-8")
+        assert generator.generate(**call, workflow="mine.json").success
+        Path("flows/mine.json").write_text(text + "\n", "utf-8")
+        assert "cached" not in generator.generate(**call, workflow="mine.json").metadata
+        assert generator.generate(**call, workflow="mine.json").metadata["cached"] is True

@@ -1,0 +1,468 @@
+"""Who serves a request, and who stands in: over fakes, and over real sockets at the end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from config import Config
+from image_provider import (
+    AllProvidersFailedError,
+    AuthenticationError,
+    ConfigurationError,
+    ContentRejectedError,
+    GenerationCancelledError,
+    GenerationFailedError,
+    ImageGenerationRequest,
+    InvalidRequestError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RateLimitedError,
+    WorkflowError,
+)
+from image_provider_router import ImageProviderRouter
+from tests.fakes.provider import FakeProvider, success
+
+FOX = ImageGenerationRequest("a fox")
+
+
+def make_router(*providers, config=None, **rules):
+    """A router over these providers alone; the first is the default, the chain has them all."""
+    router = ImageProviderRouter(config or Config({}, None))
+    router.close()
+    router.providers = {provider.provider_name: provider for provider in providers}
+    names = list(router.providers)
+    router.routing_rules |= {"default_provider": names[0], "fallback_chain": names, **rules}
+    return router
+
+
+def asked(router):
+    return {name: len(provider.requests) for name, provider in router.providers.items()}
+
+
+def attempts(result):
+    return [(a["provider"], a["error_type"], a["message"]) for a in result.metadata["attempts"]]
+
+
+# Registering
+
+
+def keys(*names):
+    return Config(dict.fromkeys(names, "k"), None)
+
+
+def test_comfyui_is_always_there_and_a_hosted_one_by_its_key():
+    router = ImageProviderRouter(Config({}, None))
+    assert list(router.providers) == ["comfyui"]
+    told = router.get_available_providers()
+    assert told["openai"] == {
+        "provider": "openai",
+        "model": None,
+        "features": {},
+        "available": False,
+        "reason": "no key: set OPENAI_API_KEY",
+    }
+    router.close()
+    router = ImageProviderRouter(
+        keys("OPENAI_API_KEY", "BFL_API_KEY", "FAL_KEY", "TOGETHER_API_KEY", "REPLICATE_API_TOKEN")
+    )
+    assert sorted(router.providers) == [
+        "comfyui",
+        "flux_bfl",
+        "flux_fal",
+        "flux_replicate",
+        "flux_together",
+        "openai",
+    ]
+    assert router.get_available_providers()["openai"]["available"] is True
+    router.close()
+
+
+@pytest.mark.parametrize(
+    ("environ", "preferred"),
+    [
+        ({"FAL_KEY": "k", "BLACK_FOREST_LABS_API_KEY": "k"}, "flux_bfl"),
+        ({"FAL_KEY": "k", "BLACK_FOREST_LABS_API_KEY": "k", "FLUX_HOST": "fal"}, "flux_bfl"),
+        ({"FAL_KEY": "k", "TOGETHER_API_KEY": "k", "FLUX_HOST": "together"}, "flux_together"),
+        ({"TOGETHER_API_KEY": "k", "FAL_KEY": "k"}, "flux_fal"),
+        ({"FLUX_API_KEY": "k", "FLUX_HOST": "replicate"}, "flux_replicate"),
+        ({"FLUX_API_KEY": "k"}, "flux_bfl"),
+    ],
+)
+def test_flux_stands_for_the_preferred_host_that_has_a_key(environ, preferred):
+    router = ImageProviderRouter(Config(environ, None))
+    (candidate,) = router.resolve(ImageGenerationRequest("a fox", provider="flux"))
+    assert candidate.name == candidate.provider.provider_name == preferred
+    router.close()
+
+
+def test_flux_without_any_key_says_which_to_set():
+    router = make_router(FakeProvider())
+    result = router.generate(ImageGenerationRequest("a fox", provider="flux"))
+    assert result.error_type == "all_providers_failed"
+    assert "flux: no key: set BLACK_FOREST_LABS_API_KEY, FAL_KEY" in result.error
+
+
+def test_a_bundled_workflow_that_is_set_counts_as_not_configured():
+    set_to_default = Config({"COMFYUI_DEFAULT_WORKFLOW": "t2i_flux.json"}, None)
+    assert set_to_default.get_changed("COMFYUI_DEFAULT_WORKFLOW") is None
+    router = ImageProviderRouter(Config({"COMFYUI_DEFAULT_WORKFLOW": "mine.json"}, None))
+    assert router.providers["comfyui"].model == "mine.json"
+    router.close()
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Installs a package whose entry points of the group image_providers are the given ones."""
+
+    def install(source, **entries):
+        folder = tmp_path / "site"
+        info = folder / "stranger-1.0.dist-info"
+        info.mkdir(parents=True)
+        (folder / "stranger_providers.py").write_text(source, "utf-8")
+        lines = [f"{name} = stranger_providers:{value}" for name, value in entries.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[image_providers]", *lines]), "utf-8")
+        (info / "METADATA").write_text("Name: stranger\nVersion: 1.0\n", "utf-8")
+        monkeypatch.syspath_prepend(str(folder))
+
+    yield install
+    sys.modules.pop("stranger_providers", None)
+
+
+STRANGER = """
+from tests.fakes.provider import FakeProvider
+
+def good(config): return FakeProvider("good")
+def without_key(config): return None
+def broken(config): raise RuntimeError("no such luck")
+def nothing(config): return object()
+"""
+
+
+def test_an_installed_package_adds_a_provider_and_a_broken_one_is_left_out(install, caplog):
+    install(
+        STRANGER,
+        good="good",
+        without_key="without_key",
+        broken="broken",
+        nothing="nothing",
+        absent="absent",
+        comfyui="good",
+    )
+    router = ImageProviderRouter(Config({}, None))
+    assert list(router.providers) == ["comfyui", "good"]
+    assert router.generate(ImageGenerationRequest("a fox", provider="good")).success
+    told = router.get_available_providers()
+    assert told["broken"]["reason"] == "cannot be loaded: RuntimeError: no such luck"
+    assert "without_key" not in told
+    warned = " ".join(r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
+    for name in ("broken", "nothing", "absent", "comfyui"):
+        assert f"provider {name} " in warned
+    assert type(router.providers["comfyui"]).__name__ == "ComfyUIProvider"
+    router.close()
+
+
+# The routing file
+
+
+def write_routing(**data):
+    with open("image_routing_config.json", "w", encoding="utf-8") as file:
+        json.dump(data, file)
+
+
+def test_a_broken_routing_file_is_told_when_the_router_is_built():
+    write_routing(style_routing={"cinematic": {"provider": "comfyui", "model": 3}})
+    with pytest.raises(ConfigurationError, match=r"style_routing\.cinematic\.model"):
+        ImageProviderRouter(Config({}, None))
+
+
+def test_saved_rules_are_read_by_the_next_router():
+    router = ImageProviderRouter(Config({}, None))
+    router.routing_rules["style_routing"]["cinematic"] = {"provider": "openai", "priority": 1}
+    router.save_routing_config()
+    router.close()
+    again = ImageProviderRouter(Config({}, None))
+    assert again.routing_rules == router.routing_rules
+    again.close()
+
+
+def test_rules_that_are_wrong_are_not_saved():
+    router = make_router(FakeProvider())
+    router.routing_rules["fallback_chain"] = "flux"
+    with pytest.raises(ConfigurationError, match="fallback_chain"):
+        router.save_routing_config()
+    result = router.generate(FOX)
+    assert result.error_type == "configuration" and "fallback_chain" in result.error
+
+
+def test_a_change_of_one_routers_rules_is_not_another_ones():
+    one, other = make_router(FakeProvider()), make_router(FakeProvider())
+    one.routing_rules["style_routing"]["cinematic"] = {"provider": "x"}
+    assert other.routing_rules["style_routing"] == {}
+
+
+# Choosing
+
+
+def test_a_provider_that_lacks_what_a_request_needs_is_not_asked():
+    router = make_router(FakeProvider("plain", features=["seeds"]), FakeProvider("able"))
+    result = router.generate(ImageGenerationRequest("a fox", source_image_url="a.png"))
+    assert result.provider == "able"
+    assert asked(router) == {"plain": 0, "able": 1}
+
+
+def test_when_nobody_can_the_error_lists_each_and_why():
+    router = make_router(
+        FakeProvider("a", features=[]), fallback_chain=["a", "openai", "nobody", "flux"]
+    )
+    request = ImageGenerationRequest("a fox", source_image_url="a.png", mask_image_url="m.png")
+    with pytest.raises(AllProvidersFailedError) as caught:
+        router.select_provider(request)
+    assert [(a.provider, a.error_type) for a in caught.value.attempts] == [
+        ("a", "invalid_request"),
+        ("openai", "configuration"),
+        ("nobody", "configuration"),
+        ("flux", "configuration"),
+    ]
+    for part in ("a: it has no inpainting", "openai: no key: set OPENAI_API_KEY", "nobody: there"):
+        assert part in str(caught.value)
+    assert router.generate(request).error == str(caught.value)
+
+
+def test_a_provider_asked_for_by_name_judges_itself():
+    router = make_router(FakeProvider("a", features=[]), FakeProvider("b"))
+    request = ImageGenerationRequest("a fox", source_image_url="a.png", provider="a")
+    assert router.generate(request).provider == "a"
+
+
+def test_required_features_are_never_done_without():
+    rules = {"feature_routing": {"seeds": {"provider": "a", "required": True}}}
+    down = ProviderUnavailableError("down")
+    router = make_router(
+        FakeProvider("a", down), FakeProvider("b", features=[]), FakeProvider("c"), **rules
+    )
+    result = router.generate(ImageGenerationRequest("a fox", seed=1))
+    assert result.provider == "c"
+    assert asked(router) == {"a": 1, "b": 0, "c": 1}
+
+
+def test_preferred_features_only_order():
+    rules = {"feature_routing": {"seeds": {"provider": "b"}}}
+    router = make_router(
+        FakeProvider("a", features=[]),
+        FakeProvider("b", ProviderUnavailableError("down")),
+        **rules,
+    )
+    assert router.generate(ImageGenerationRequest("a fox", seed=1)).provider == "a"
+    assert asked(router) == {"a": 1, "b": 1}
+
+
+def test_features_of_the_routing_file_take_the_place_of_the_providers_own():
+    router = make_router(FakeProvider("a"), FakeProvider("b"), a={"features": ["seeds"]})
+    request = ImageGenerationRequest("a fox", source_image_url="a.png")
+    assert router.select_provider(request).provider_name == "b"
+
+
+def test_a_route_chooses_model_and_workflow_for_its_provider_alone():
+    rules = {
+        "style_routing": {"cinematic": {"provider": "a", "workflow": "w.json", "model": "m"}},
+        "default_provider": "b",
+    }
+    router = make_router(
+        FakeProvider("a", ProviderUnavailableError("down")), FakeProvider("b"), **rules
+    )
+    request = ImageGenerationRequest("a fox", style="cinematic")
+    assert router.generate(request).provider == "b"
+    (of_a,), (of_b,) = router.providers["a"].requests, router.providers["b"].requests
+    assert (of_a.workflow, of_a.model) == ("w.json", "m")
+    assert (of_b.workflow, of_b.model) == (None, None)
+    assert request == ImageGenerationRequest("a fox", style="cinematic")
+    assert router.providers["a"].model == "fake-model"
+
+
+def test_the_callers_model_and_workflow_beat_the_routes():
+    router = make_router(FakeProvider("a"), a={"workflow": "w.json", "model": "m"})
+    router.generate(ImageGenerationRequest("a fox", model="own", workflow="own.json"))
+    (sent,) = router.providers["a"].requests
+    assert (sent.workflow, sent.model) == ("own.json", "own")
+
+
+def test_a_providers_defaults_fill_what_was_left_open_and_are_marked():
+    router = make_router(FakeProvider("a", defaults={"steps": 8, "seed": 1, "unknown": 3}))
+    router.generate(ImageGenerationRequest("a fox", seed=7))
+    (sent,) = router.providers["a"].requests
+    assert (sent.steps, sent.seed, sent.from_template) == (8, 7, {"steps"})
+
+
+def test_select_takes_the_first_that_can_be_used_now():
+    router = make_router(FakeProvider("a", unavailable="it sleeps"), FakeProvider("b"))
+    assert router.select_provider(FOX).provider_name == "b"
+    assert router.get_available_providers()["a"]["reason"] == "it sleeps"
+
+
+def test_what_is_no_request_is_a_type_error():
+    router = make_router(FakeProvider())
+    for ask in (router.generate, router.select_provider, router.resolve):
+        with pytest.raises(TypeError, match="not an ImageGenerationRequest but a str"):
+            ask("a fox")
+
+
+# Fallback
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProviderUnavailableError("x"),
+        ProviderTimeoutError("x"),
+        RateLimitedError("x"),
+        GenerationFailedError("x"),
+        AuthenticationError("x"),
+        ConfigurationError("x"),
+        WorkflowError("x"),
+    ],
+    ids=lambda error: error.error_type,
+)
+def test_another_provider_stands_in_for_one_that_failed(error, caplog):
+    router = make_router(FakeProvider("a", error), FakeProvider("b"))
+    result = router.generate(FOX)
+    assert result.success and result.provider == "b"
+    assert attempts(result) == [("a", error.error_type, "x")]
+    assert result.metadata["attempts"][0]["seconds"] >= 0
+    assert f"a failed ({error.error_type}): x; trying b" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InvalidRequestError("x"), ContentRejectedError("x"), GenerationCancelledError("x")],
+    ids=lambda error: error.error_type,
+)
+def test_a_refusal_is_final(error):
+    router = make_router(FakeProvider("a", error), FakeProvider("b"))
+    result = router.generate(FOX)
+    assert (result.error_type, result.provider) == (error.error_type, "a")
+    assert asked(router) == {"a": 1, "b": 0}
+    assert attempts(result) == [("a", error.error_type, "x")]
+
+
+def test_an_override_has_no_fallback():
+    router = make_router(FakeProvider("a", ProviderUnavailableError("down")), FakeProvider("b"))
+    result = router.generate(ImageGenerationRequest("a fox", provider="a"))
+    assert (result.error_type, result.error) == ("unavailable", "down")
+    assert asked(router) == {"a": 1, "b": 0}
+
+
+def test_when_all_fail_the_error_has_every_attempt():
+    router = make_router(
+        FakeProvider("a", ProviderUnavailableError("down")),
+        FakeProvider("b", RateLimitedError("slow down")),
+        fallback_chain=["b", "openai"],
+    )
+    result = router.generate(FOX)
+    assert result.error_type == "all_providers_failed"
+    assert attempts(result) == [("a", "unavailable", "down"), ("b", "rate_limited", "slow down")]
+    for part in ("a: down", "b: slow down", "openai: no key"):
+        assert part in result.error
+    with pytest.raises(AllProvidersFailedError) as caught:
+        result.raise_for_error()
+    assert [attempt.provider for attempt in caught.value.attempts] == ["a", "b", "openai"]
+
+
+def test_one_provider_alone_fails_with_its_own_error_and_no_talk_of_a_fallback(caplog):
+    router = make_router(FakeProvider("a", WorkflowError("node 3")))
+    result = router.generate(FOX)
+    assert (result.provider, result.error_type, result.error) == ("a", "workflow", "node 3")
+    assert "trying" not in caplog.text
+
+
+def test_after_two_time_limits_nobody_else_is_paid():
+    late = ProviderTimeoutError("late")
+    router = make_router(FakeProvider("a", late), FakeProvider("b", late), FakeProvider("c"))
+    result = router.generate(FOX)
+    assert (result.error_type, result.provider) == ("timeout", "b")
+    assert asked(router) == {"a": 1, "b": 1, "c": 0}
+
+
+def test_a_fault_in_a_providers_code_is_a_failed_generation(caplog):
+    router = make_router(FakeProvider("a", ZeroDivisionError("secret detail")))
+    result = router.generate(FOX)
+    assert result.error_type == "generation_failed" and result.provider == "a"
+    assert "ZeroDivisionError" in result.error and "secret" not in result.error
+    (record,) = [r for r in caplog.records if r.exc_info]
+    assert record.levelno == logging.WARNING and "provider a " in record.getMessage()
+
+
+def test_a_fault_in_a_providers_code_has_a_stand_in():
+    router = make_router(FakeProvider("a", lambda request: None), FakeProvider("b"))
+    result = router.generate(FOX)
+    assert result.provider == "b"
+    assert attempts(result)[0][:2] == ("a", "generation_failed")
+
+
+@pytest.mark.parametrize(
+    "method", ["get_supported_features", "get_default_parameters", "unavailable_reason"]
+)
+def test_a_fault_in_what_a_provider_tells_of_itself_leaves_it_out(method):
+    class Faulty(FakeProvider):
+        pass
+
+    setattr(Faulty, method, lambda *args: 1 / 0)
+    router = make_router(Faulty("a"), FakeProvider("b"))
+    assert router.select_provider(FOX).provider_name == "b"
+    told = router.get_available_providers()
+    assert told["b"]["available"]
+    if method != "get_default_parameters":
+        assert "ZeroDivisionError" in told["a"]["reason"]
+
+
+def test_ctrl_c_passes():
+    router = make_router(FakeProvider("a", KeyboardInterrupt()), FakeProvider("b"))
+    with pytest.raises(KeyboardInterrupt):
+        router.generate(FOX)
+    assert asked(router) == {"a": 1, "b": 0}
+
+
+def test_many_threads_get_their_own_pictures():
+    together = threading.Barrier(8, timeout=10)
+
+    def wait_for_the_others(request):
+        together.wait()
+        return success("b", request.seed)
+
+    down = ProviderUnavailableError("down")
+    router = make_router(FakeProvider("a", down), FakeProvider("b", wait_for_the_others))
+    requests = [ImageGenerationRequest("a fox", seed=seed) for seed in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(router.generate, requests))
+    assert [result.images[0]["seed"] for result in results] == list(range(16))
+    assert all(attempts(result) == [("a", "unavailable", "down")] for result in results)
+
+
+def test_close_closes_every_provider():
+    router = make_router(FakeProvider("a"), FakeProvider("b"))
+    router.close()
+    assert all(provider.closed for provider in router.providers.values())
+
+
+# Over sockets
+
+
+def test_a_server_that_is_away_has_a_stand_in_and_is_used_when_it_is_there(comfyui_server):
+    address = comfyui_server.address
+    router = ImageProviderRouter(Config({"COMFYUI_SERVER_ADDRESS": address}, None))
+    router.providers["stand-in"] = FakeProvider("stand-in")
+    router.routing_rules["fallback_chain"] = ["stand-in"]
+    comfyui_server.stop()
+    assert router.generate(FOX).provider == "stand-in"
+    router.close()
+    comfyui_server.start()
+    router = ImageProviderRouter(Config({"COMFYUI_SERVER_ADDRESS": address}, None))
+    result = router.generate(ImageGenerationRequest("a fox", seed=5))
+    router.close()
+    assert (result.provider, result.images[0]["seed"]) == ("comfyui", 5)
+    assert result.metadata["server"] == "embedded"
