@@ -1,0 +1,182 @@
+"""Runs the project in this folder with nothing installed but Python 3.10 or newer.
+
+    python3 dev.py demo PROMPT ...      make a picture; arguments as for `image_cli demo`
+    python3 dev.py test ...             run the tests; arguments as for pytest
+    python3 dev.py check [--no-tests]   lint, format, types and the tests
+
+On Windows: `py dev.py ...`. Owns the virtual environment `.venv` beside it, which it makes and
+keeps up to date; knows nothing of what the commands do. Standard library only, in syntax that
+Python 3.6 reads, so that an old Python gets a message and not a SyntaxError.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+OLDEST_PYTHON = (3, 10)
+INTERRUPTED = 130  # what a shell reports after Ctrl-C
+
+# Two sets, since the tools of the second double what a mere demo would download.
+REQUIREMENTS = {
+    "demo": ["requirements.txt", "requirements-embedded.txt"],
+    "dev": ["requirements-dev.txt"],
+}
+
+
+class SetupError(Exception):
+    """The virtual environment could not be made; the message says what to do."""
+
+
+def main(arguments: "list[str]") -> int:
+    """Run one command; the return value is the exit code."""
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    misused = command == "check" and rest not in ([], ["--no-tests"])
+    if misused or command not in ("demo", "test", "check"):
+        say(__doc__)
+        return 0 if command in ("-h", "--help") else 2
+    try:
+        refuse_old_python(sys.version_info[:3])
+        set_up("demo" if command == "demo" else "dev")
+    except SetupError as error:
+        say(f"dev.py: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("dev.py: interrupted; the next run starts the set-up again")
+        return INTERRUPTED
+    if command == "demo":
+        return run("image_cli", "demo", *rest)
+    if command == "test":
+        return run("pytest", *rest)
+    return check(with_tests=rest != ["--no-tests"])
+
+
+def say(text: "str | None") -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def refuse_old_python(version: "tuple[int, ...]") -> None:
+    if version < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        found = ".".join(map(str, version))
+        raise SetupError(
+            f"Python {oldest} or newer is needed; this is {found}, at {sys.executable}.\n"
+            "Windows and macOS: install it from python.org. Debian, Ubuntu: sudo apt install "
+            "python3 python3-venv.\nThen run dev.py with the new one, for example: "
+            "python3.12 dev.py test"
+        )
+
+
+def set_up(kind: str) -> None:
+    """Make `.venv` ready for one set of requirements, unless it is."""
+    usable = is_usable(PYTHON)
+    if usable and is_stamped(kind):
+        return
+    say("Setting up .venv (once, about a minute) ...")
+    if not usable:
+        make_venv()
+    for stamp in VENV.glob("*.stamp"):
+        stamp.unlink()  # an install that breaks off must not look finished
+    install(REQUIREMENTS[kind])
+    stamp_file(kind).write_text(requirements_digest(), encoding="utf-8")
+
+
+def is_usable(python: Path) -> bool:
+    """True when it starts, has pip, and is of the Python version that runs dev.py."""
+    try:
+        result = subprocess.run(
+            [str(python), "-c", "import sys, pip; print(sys.version)"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+    except OSError:
+        return False
+    return result.stdout.strip() == sys.version.strip()
+
+
+def stamp_file(kind: str) -> Path:
+    return VENV / f"{kind}.stamp"
+
+
+def is_stamped(kind: str) -> bool:
+    """True when this set, or the larger one, was installed from the files as they are now."""
+    digest = requirements_digest()
+    stamps = (stamp_file(kind), stamp_file("dev"))
+    return any(stamp.is_file() and stamp.read_text("utf-8") == digest for stamp in stamps)
+
+
+def requirements_digest() -> str:
+    files = sorted(ROOT.glob("requirements*.txt"))
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def make_venv() -> None:
+    attempt(
+        [sys.executable, "-m", "venv", "--clear", str(VENV)],
+        f"this Python ({sys.executable}) could not make the virtual environment {VENV}.",
+        "Debian, Ubuntu: sudo apt install python3-venv. Elsewhere: install a complete Python "
+        "from python.org. Then run the same command again.",
+    )
+
+
+def install(files: "list[str]") -> None:
+    options = [part for file in files for part in ("-r", str(ROOT / file))]
+    attempt(
+        [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"] + options,
+        f"pip could not install {' and '.join(files)}.",
+        "Check the network, a proxy's settings included, and run the same command again.",
+    )
+
+
+def attempt(command: "list[str]", failure: str, remedy: str) -> None:
+    """Run a step of the set-up quietly; a failure shows the last lines that it printed."""
+    result = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    if result.returncode:
+        last_lines = ["    " + line for line in result.stdout.strip().splitlines()[-10:]]
+        raise SetupError("\n".join([failure + " It said:", *last_lines, remedy]))
+
+
+def run(module: str, *arguments: str) -> int:
+    """Run a module of `.venv` in the project folder; the return value is its exit code."""
+    process = subprocess.Popen([str(PYTHON), "-m", module, *arguments], cwd=str(ROOT))
+    interrupted = False
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt:
+            interrupted = True  # the child got it too, and may have a job to cancel first
+    if interrupted:
+        return INTERRUPTED
+    return code if code >= 0 else 128 - code
+
+
+def check(with_tests: bool) -> int:
+    """Run every check, whatever the others say; the return value is the first failure's code."""
+    steps = [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)]
+    if with_tests:
+        steps.append(("pytest",))
+    failure = 0
+    for step in steps:
+        say(f"== {' '.join(step)}")
+        code = run(*step)
+        if code == INTERRUPTED:
+            return code
+        failure = failure or code
+    return failure
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

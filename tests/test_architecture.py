@@ -1,0 +1,281 @@
+"""The design's rules that a reader of the imports can check: who may know whom, and how much.
+
+An import inside a function or under TYPE_CHECKING counts like any other.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("comfyui", "hosted_providers", "image_io")
+LONGEST_MODULE = 400
+LONGEST_FUNCTION = 50
+
+# A room is a module or package; those it may import stand beside it. The longest name that fits
+# a module is its room.
+MAY_IMPORT: dict[str, set[str]] = {
+    "image_errors": set(),
+    "image_provider": {"image_errors"},
+    "config": {"image_provider"},
+    "image_io": {"image_provider"},
+    "comfyui": {"image_provider", "image_io"},
+    "comfyui.embedded": {"image_provider", "image_io", "comfyui"},
+    "hosted_providers": {"image_provider", "image_io"},
+    "comfyui_provider": {"image_provider", "image_io", "comfyui"},
+    "routing_rules": {"image_provider"},
+    "image_provider_router": {
+        "image_provider",
+        "config",
+        "routing_rules",
+        "image_io",
+        "comfyui",
+        "hosted_providers",
+        "comfyui_provider",
+    },
+    "image_cache": {"image_provider", "image_io"},
+    "style_templates": {"image_provider"},
+    "image_generator": {
+        "image_provider",
+        "config",
+        "image_io",
+        "image_provider_router",
+        "image_cache",
+        "style_templates",
+    },
+    "image_cli": {
+        "image_provider",
+        "config",
+        "image_io",
+        "comfyui",
+        "comfyui.embedded",
+        "comfyui_provider",
+        "image_provider_router",
+        "image_cache",
+        "image_generator",
+    },
+}
+# What a single module may import beyond its room's rule.
+EXCEPTIONS = {
+    "comfyui.servers": {"comfyui.embedded"},  # starts one for the address "embedded"
+    "image_io.source_images": {"config"},  # IMAGE_SOURCE_ROOTS binds however it is called
+}
+# Libraries that one place owns, so that their errors are mapped there and nowhere else.
+OWNERS = {
+    "requests": "image_io/http.py",
+    "requests_hardened": "image_io/http.py",
+    "urllib3": "image_io/http.py",
+    "websocket": "comfyui/sockets.py",
+    "aiohttp": "comfyui/embedded/",
+    "dotenv": "config.py",
+    "rich": "image_cli.py",
+}
+PURE_MODULES = {
+    f"comfyui/{name}.py" for name in ("binding", "events", "object_info", "ui_format", "workflow")
+}
+IMPURE = {"http", "image_io", "requests", "socket", "threading", "time", "urllib", "websocket"}
+IMPURE |= {"comfyui.client", "comfyui.sockets"}
+CLIENT_SIDE = {"comfyui.client", "comfyui.jobs", "comfyui.servers", "comfyui.sockets"}
+VENDORS = ("openai", "black_forest_labs", "fal", "together", "replicate")
+MACHINE_PATH = re.compile(r"(?<![\w.])/(home|Users|root|work|tmp)/\w|\b[A-Z]:[\\/]+Users\b")
+
+
+class Import(NamedTuple):
+    """One imported module, by its full name, and the line that asks for it."""
+
+    module: str
+    line: int
+
+
+def code_files() -> list[Path]:
+    """Every module of the library; not dev.py, which runs without it."""
+    files = [path for path in ROOT.glob("*.py") if path.name != "dev.py"]
+    for package in PACKAGES:
+        files += (ROOT / package).rglob("*.py")
+    return sorted(files)
+
+
+def local(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def module_name(path: Path) -> str:
+    return local(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def is_inside(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def room_of(module: str) -> str | None:
+    """The room that a module of ours belongs to; None for other people's modules."""
+    return max((room for room in MAY_IMPORT if is_inside(module, room)), key=len, default=None)
+
+
+def imports_of(source: str, importer: str, is_package: bool = False) -> Iterator[Import]:
+    """Every import, wherever it stands; `from a import b` counts as a.b where that is a module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = importer.split(".") + ([""] if is_package else [])
+            base = parents[: len(parents) - node.level] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                submodule = f"{module}.{alias.name}"
+                yield Import(submodule if is_module(submodule) else module, node.lineno)
+
+
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def all_imports() -> Iterator[tuple[Path, Import]]:
+    for path in code_files():
+        source = path.read_text("utf-8")
+        for found in imports_of(source, module_name(path), path.name == "__init__.py"):
+            yield path, found
+
+
+def report(offences: list[str]) -> None:
+    assert not offences, "\n" + "\n".join(offences)
+
+
+@pytest.mark.parametrize(
+    ("statement", "module"),
+    [
+        ("import image_io.http as door", "image_io.http"),
+        ("def f():\n    from image_io import http", "image_io.http"),
+        ("from image_io.http import open_session", "image_io.http"),
+        ("from .client import ComfyUIClient", "comfyui.client"),
+        ("from . import client", "comfyui.client"),
+        ("from ..image_provider import ImageProvider", "image_provider"),
+    ],
+)
+def test_an_import_is_found_however_it_is_written(statement, module):
+    assert [found.module for found in imports_of(statement, "comfyui.jobs")] == [module]
+
+
+def test_every_module_has_a_room():
+    report(
+        [
+            f"{local(path)}: in no room; say in MAY_IMPORT what it may import"
+            for path in code_files()
+            if room_of(module_name(path)) is None
+        ]
+    )
+
+
+def test_dependencies_point_one_way():
+    offences = []
+    for path, found in all_imports():
+        importer, imported = room_of(module_name(path)), room_of(found.module)
+        if importer is None or imported is None or importer == imported:
+            continue
+        allowed = MAY_IMPORT[importer] | EXCEPTIONS.get(module_name(path), set())
+        if imported not in allowed:
+            offences.append(f"{local(path)}:{found.line}: {importer} may not import {found.module}")
+    report(offences)
+
+
+def test_a_library_is_imported_by_its_owner_alone():
+    offences = []
+    for path, found in all_imports():
+        library = found.module.partition(".")[0]
+        owner = OWNERS.get(library)
+        if owner and not local(path).startswith(owner):
+            offences.append(f"{local(path)}:{found.line}: only {owner} may import {library}")
+    report(offences)
+
+
+def test_the_contract_needs_the_standard_library_alone():
+    allowed = {*sys.stdlib_module_names, "PIL", "image_errors"}  # Pillow in `to_pil` alone
+    report(
+        [
+            f"{local(path)}:{found.line}: the contract may not import {found.module}"
+            for path, found in all_imports()
+            if local(path) in ("image_provider.py", "image_errors.py")
+            and found.module.partition(".")[0] not in allowed
+        ]
+    )
+
+
+def test_pure_modules_touch_no_socket_clock_or_thread():
+    report(
+        [
+            f"{local(path)}:{found.line}: a pure module may not import {found.module}"
+            for path, found in all_imports()
+            if local(path) in PURE_MODULES and any(is_inside(found.module, i) for i in IMPURE)
+        ]
+    )
+
+
+def test_embedded_server_shares_no_code_with_the_client_that_it_tests():
+    report(
+        [
+            f"{local(path)}:{found.line}: the embedded server may not import {found.module}"
+            for path, found in all_imports()
+            if is_inside(module_name(path), "comfyui.embedded") and found.module in CLIENT_SIDE
+        ]
+    )
+
+
+def test_hosted_vendors_do_not_know_each_other():
+    vendors = {f"hosted_providers.{name}" for name in VENDORS}
+    report(
+        [
+            f"{local(path)}:{found.line}: a vendor's module may not import {found.module}"
+            for path, found in all_imports()
+            if module_name(path) in vendors and found.module in vendors | {"hosted_providers.flux"}
+        ]
+    )
+
+
+def test_modules_and_functions_stay_short():
+    offences = []
+    for path in code_files():
+        source = path.read_text("utf-8")
+        lines = len(source.splitlines())
+        if lines > LONGEST_MODULE:
+            offences.append(f"{local(path)}: {lines} lines; at most {LONGEST_MODULE}")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > LONGEST_FUNCTION:
+                    offences.append(
+                        f"{local(path)}:{node.lineno}: {node.name} has {lines} lines; "
+                        f"at most {LONGEST_FUNCTION}"
+                    )
+    report(offences)
+
+
+def test_nothing_prints_but_the_command_line():
+    report(
+        [
+            f"{local(path)}:{node.lineno}: print; only image_cli.py prints, others log"
+            for path in code_files()
+            if path.name != "image_cli.py"
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.Name) and node.id == "print"
+        ]
+    )
+
+
+def test_no_path_of_one_machine_is_written_down():
+    files = [*code_files(), ROOT / "dev.py", *(ROOT / "workflows").rglob("*.json")]
+    report(
+        [
+            f"{local(path)}:{number}: names a folder of one machine: {line.strip()[:80]}"
+            for path in files
+            for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
+            if MACHINE_PATH.search(line)
+        ]
+    )

@@ -1,0 +1,178 @@
+"""dev.py, run as its users run it: as a command, in a copy of a project folder."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DevCommand = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with dev.py, requirements that ask for nothing, and a demo that prints its words."""
+    folder = tmp_path / "a project"
+    folder.mkdir()
+    shutil.copy(ROOT / "dev.py", folder)
+    for name in ("requirements.txt", "requirements-embedded.txt", "requirements-dev.txt"):
+        (folder / name).write_text("# nothing\n", encoding="utf-8")
+    (folder / "image_cli.py").write_text("import sys; print(sys.argv[1:])", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def dev(project: Path) -> DevCommand:
+    def run_dev(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "dev.py", *arguments],
+            cwd=project,
+            env={**os.environ, **environment},
+            capture_output=True,
+            encoding="utf-8",
+        )
+
+    return run_dev
+
+
+def make_venv(project: Path) -> None:
+    """A real `.venv` at little cost: it borrows pip and pytest from the running Python."""
+    venv.create(project / ".venv", symlinks=os.name != "nt")
+    folder = next((project / ".venv").rglob("site-packages"))
+    (folder / "borrowed.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
+
+
+def test_dev_is_read_by_python_3_6_so_that_it_can_say_what_it_needs():
+    ast.parse((ROOT / "dev.py").read_text("utf-8"), feature_version=(3, 6))
+
+
+def test_an_old_python_is_told_which_one_is_needed(project: Path):
+    # The rest of an old Python is not needed: the version is looked at before anything else.
+    code = (
+        "import runpy, sys; sys.version_info = (3, 9, 18); sys.argv = ['dev.py', 'test'];"
+        "runpy.run_path('dev.py', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 1
+    assert "Python 3.10 or newer is needed; this is 3.9.18" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (project / ".venv").exists()
+
+
+@pytest.mark.parametrize("arguments", [(), ("deploy",), ("check", "--fast")])
+def test_an_unknown_command_shows_the_usage(dev: DevCommand, project: Path, arguments):
+    done = dev(*arguments)
+    assert done.returncode == 2
+    assert "dev.py demo PROMPT" in done.stderr
+    assert not (project / ".venv").exists()
+
+
+def test_a_python_without_venv_is_told_what_to_install(dev: DevCommand, tmp_path: Path):
+    # A module found before the standard library's: what is left where Debian took venv out.
+    (tmp_path / "venv.py").write_text("raise SystemExit('No module named venv')", "utf-8")
+    done = dev("test", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "No module named venv" in done.stderr
+    assert "sudo apt install python3-venv" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_second_run_sets_nothing_up(dev: DevCommand, project: Path):
+    make_venv(project)
+    first, second = dev("demo", "a red fox"), dev("demo", "a red fox", "--steps", "4")
+    assert "Setting up .venv" in first.stderr
+    assert first.stdout.strip() == "['demo', 'a red fox']"
+    assert second.stderr == ""
+    assert second.stdout.strip() == "['demo', 'a red fox', '--steps', '4']"
+
+
+def test_changed_requirements_are_installed(dev: DevCommand, project: Path):
+    make_venv(project)
+    dev("demo")
+    (project / "requirements.txt").write_text("# something else\n", encoding="utf-8")
+    assert "Setting up .venv" in dev("demo").stderr
+
+
+def test_what_the_tests_installed_is_enough_for_the_demo_but_not_the_reverse(
+    dev: DevCommand, project: Path
+):
+    make_venv(project)
+    dev("demo")
+    assert "Setting up .venv" in dev("test", "--version").stderr
+    assert dev("demo").stderr == ""
+
+
+def test_a_failed_install_shows_what_pip_said_and_is_repeated(dev: DevCommand, project: Path):
+    make_venv(project)
+    dev("demo")
+    wanted = project / "requirements.txt"
+    wanted.write_text("no-such-thing==1.0\n", encoding="utf-8")
+    for _ in range(2):
+        done = dev("demo", PIP_NO_INDEX="1", PIP_FIND_LINKS="")
+        assert done.returncode == 1
+        assert "pip could not install requirements.txt" in done.stderr
+        assert "No matching distribution found for no-such-thing==1.0" in done.stderr
+        assert "Check the network" in done.stderr
+        assert "Traceback" not in done.stderr
+    wanted.write_text("# nothing\n", encoding="utf-8")
+    assert "Setting up .venv" in dev("demo").stderr
+
+
+def test_a_broken_venv_is_made_again(dev: DevCommand, project: Path, tmp_path: Path):
+    # Its remaking is made to fail, which is quick and shows that it was tried.
+    make_venv(project)
+    dev("demo")
+    for python in (project / ".venv").rglob("python*"):
+        if python.is_file():
+            python.unlink()
+    (tmp_path / "venv.py").write_text("raise SystemExit('asked to make it')", "utf-8")
+    assert "asked to make it" in dev("demo", PYTHONPATH=str(tmp_path)).stderr
+
+
+def test_exit_code_of_the_command_is_handed_on(dev: DevCommand, project: Path):
+    make_venv(project)
+    (project / "tests").mkdir()
+    done = dev("test", "tests")
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "no tests ran" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal to a group of processes")
+def test_ctrl_c_waits_for_the_child_and_exits_130(dev: DevCommand, project: Path):
+    make_venv(project)
+    dev("demo")
+    (project / "image_cli.py").write_text(
+        "import threading\n"
+        "try:\n"
+        "    print('started', flush=True)\n"
+        "    threading.Event().wait(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('cancelled the job', flush=True)\n",
+        encoding="utf-8",
+    )
+    with subprocess.Popen(
+        [sys.executable, "dev.py", "demo", "a red fox"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "started\n"
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == "cancelled the job\n"
+    assert err == ""
