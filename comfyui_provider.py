@@ -27,7 +27,6 @@ from comfyui.graph import Graph, find_by_class
 from comfyui.jobs import CancelToken, wait_for_prompt
 from comfyui.library import WorkflowLibrary
 from comfyui.object_info import ObjectInfo
-from comfyui.recipes import make_recipe
 from comfyui.results import select_outputs
 from comfyui.servers import EMBEDDED, Server, Servers
 from comfyui.source_upload import Prepared, prepare
@@ -84,6 +83,7 @@ class ComfyUIProvider(ImageProvider):
         source_roots: Roots = FROM_SETTINGS,
         limits: Limits | None = None,
     ) -> None:
+        self._arguments = {name: value for name, value in locals().items() if name != "self"}
         self.server_address = server_address
         self.temp_dir = Path(temp_dir)
         self.client_id = client_id or str(uuid.uuid4())
@@ -101,6 +101,16 @@ class ComfyUIProvider(ImageProvider):
 
     def _make_client(self, address: ServerAddress) -> ComfyUIClient:
         return ComfyUIClient(address, self.client_id, self._limits)
+
+    def __reduce__(self) -> Any:
+        if self.rebuild is not None:
+            return self.rebuild
+        if self._servers.have_credentials or self._extra_data:
+            raise TypeError(
+                "this ComfyUIProvider was built with a key or password of its own, and these do "
+                "not go into a pickle; set COMFYUI_API_KEY and let the other process build it"
+            )
+        return _built, (self._arguments,)
 
     def __repr__(self) -> str:
         return f"ComfyUIProvider({self.server_address.rsplit('@', 1)[-1]!r})"
@@ -250,7 +260,7 @@ class ComfyUIProvider(ImageProvider):
             result = ImageGenerationResult(True, [], self.provider_name, model, metadata=metadata)
         if generation is not None:
             result.images = generation.images  # those of a failed one that were finished, too
-            result.recipe = make_recipe(request, generation, model)
+            result.recipe = generation.recipe(request)
         logger.info(
             "%s: %d image(s) in %.1f s, %s",
             self.provider_name,
@@ -378,3 +388,7 @@ def _with_default_size(request: ImageGenerationRequest) -> ImageGenerationReques
         height=int(request.height),
         from_template=request.from_template | unasked,
     )
+
+
+def _built(arguments: dict[str, Any]) -> ComfyUIProvider:
+    return ComfyUIProvider(**arguments)

@@ -15,6 +15,8 @@ from config import Config
 from image_cache import ImageCache, cache_key
 from image_provider import (
     DEFAULT_SIZE,
+    MASK_KEY,
+    SOURCE_KEY,
     ImageGenerationError,
     ImageGenerationRequest,
     ImageGenerationResult,
@@ -29,7 +31,6 @@ UseCache = bool | Literal["any"]
 _NO_PIXELS = frozenset(
     {"on_progress", "from_template", "provider", "source_image_url", "mask_image_url"}
 )
-_IMAGES = (("source_image_url", "source_image"), ("mask_image_url", "mask_image"))
 _FURTHER_FIELDS = frozenset(field.name for field in fields(ImageGenerationRequest)) - {
     "prompt",
     "style",
@@ -169,8 +170,8 @@ def _with_loaded_images(
     from image_io.source_images import load_source
 
     extra, hashes = dict(request.extra), {}
-    for parameter, key in _IMAGES:
-        reference = extra.get(key, getattr(request, parameter))
+    for key in (SOURCE_KEY, MASK_KEY):
+        reference = getattr(request, key)
         if reference is not None:
             loaded = load_source(reference, roots=roots, what=key.replace("_", " "))
             extra[key], hashes[key] = loaded.image, loaded.sha256

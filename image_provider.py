@@ -1,23 +1,19 @@
 """The contract between applications, the router and every image provider.
 
-Owns: the request, the result, the progress update, the styles and the `ImageProvider` base class;
-gives the errors of `image_errors.py` too. Knows nothing of HTTP, ComfyUI, vendors or settings;
-standard library only.
+Owns the result and the `ImageProvider` base class, and gives the names of `image_request.py` and
+`image_errors.py` too. Knows nothing of HTTP, ComfyUI, vendors or settings; standard library only.
 """
 
 from __future__ import annotations
 
-import operator
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
-from math import inf, isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from image_errors import (
     ERROR_CLASSES,
@@ -35,6 +31,17 @@ from image_errors import (
     RateLimitedError,
     WorkflowError,
 )
+from image_request import (
+    DEFAULT_SIZE,
+    MASK_KEY,
+    MAX_SEED,
+    SOURCE_KEY,
+    DefaultSize,
+    ImageGenerationRequest,
+    ImageStyle,
+    ProgressCallback,
+    ProgressUpdate,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,7 +50,9 @@ __all__ = [
     "DEFAULT_SIZE",
     "ERROR_CLASSES",
     "FEATURES",
+    "MASK_KEY",
     "MAX_SEED",
+    "SOURCE_KEY",
     "AllProvidersFailedError",
     "AuthenticationError",
     "ConfigurationError",
@@ -66,8 +75,6 @@ __all__ = [
     "WorkflowError",
 ]
 
-_Number = TypeVar("_Number", int, float)
-
 FEATURES = (
     "img2img",
     "inpainting",
@@ -79,177 +86,6 @@ FEATURES = (
     "custom_nodes",
 )
 """The feature words of `get_supported_features` and of the routing file."""
-
-MAX_SEED = 2**64 - 1
-"""The largest seed; ComfyUI's samplers take 64 bits, unsigned (nodes.py, KSampler)."""
-
-
-class ImageStyle(Enum):
-    """The kinds of picture that a style template and the routing know."""
-
-    FAST_DRAFT = "fast_draft"
-    PHOTOREAL = "photoreal"
-    BRAND_LAYOUT = "brand_layout"
-    PORTRAIT = "portrait"
-    PRODUCT = "product"
-    LOGO_TEXT = "logo_text"
-    ARTISTIC = "artistic"
-    CINEMATIC = "cinematic"
-
-    @classmethod
-    def parse(cls, value: ImageStyle | str | None) -> ImageStyle | None:
-        """A style from its name, in any case; raises ValueError with the names there are."""
-        if value is None or isinstance(value, ImageStyle):
-            return value
-        if not isinstance(value, str):
-            raise TypeError(f"style must be a str or an ImageStyle, not {type(value).__name__}")
-        try:
-            return cls(value.strip().lower())
-        except ValueError:
-            names = ", ".join(style.value for style in cls)
-            raise ValueError(f"unknown style {value!r}; there are: {names}") from None
-
-
-class DefaultSize(int):
-    """A width or height that nobody gave: equals its number and can be told from a given one."""
-
-
-DEFAULT_SIZE = DefaultSize(1024)
-
-
-@dataclass
-class ProgressUpdate:
-    """What a running generation reports; `fraction` runs from 0.0 to 1.0 and never falls."""
-
-    stage: str = "queued"
-    fraction: float = 0.0
-    queue_position: int | None = None
-    node_id: str | None = None
-    node_title: str | None = None
-    class_type: str | None = None
-    step: int | None = None
-    total_steps: int | None = None
-    eta_seconds: float | None = None
-    preview: bytes | None = field(default=None, repr=False)
-
-
-ProgressCallback = Callable[[ProgressUpdate], object]
-
-
-@dataclass
-class ImageGenerationRequest:
-    """One request for pictures.
-
-    None means "as the workflow or the provider has it". Width and height are pixels; their default
-    equals 1024 but counts as not given (see `explicit_size`). Raises TypeError or ValueError for
-    values that no provider could take.
-    """
-
-    prompt: str
-    negative_prompt: str | None = None
-    width: int = DEFAULT_SIZE
-    height: int = DEFAULT_SIZE
-    seed: int | None = None
-    steps: int | None = None
-    guidance_scale: float | None = None
-    style: ImageStyle | None = None
-    source_image_url: str | None = None
-    mask_image_url: str | None = None
-    strength: float | None = None
-    num_images: int = 1
-    provider: str | None = None
-    model: str | None = None
-    workflow: str | None = None
-    loras: Sequence[tuple[str, float]] = ()
-    extra: dict[str, Any] = field(default_factory=dict)
-    on_progress: ProgressCallback | None = field(default=None, compare=False, repr=False)
-    from_template: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
-    """The fields that a style template filled: when one finds no place, nobody is warned."""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.prompt, str):
-            raise _wrong_type("prompt", "a str", self.prompt)
-        for name in ("source_image_url", "mask_image_url"):
-            if isinstance(reference := getattr(self, name), os.PathLike):
-                setattr(self, name, os.fspath(reference))
-        for name in _TEXTS:
-            if not isinstance(text := getattr(self, name), (str, type(None))):
-                raise _wrong_type(name, "a str or None", text)
-        for name in ("width", "height", "num_images"):
-            setattr(self, name, _whole_number(name, getattr(self, name), 1))
-        if self.seed is not None:
-            self.seed = _whole_number("seed", self.seed, 0, MAX_SEED)
-        if self.steps is not None:
-            self.steps = _whole_number("steps", self.steps, 1)
-        if self.guidance_scale is not None:
-            self.guidance_scale = _number("guidance_scale", self.guidance_scale)
-        if self.strength is not None:
-            self.strength = _within("strength", _number("strength", self.strength), 0.0, 1.0)
-        self.style = ImageStyle.parse(self.style)
-        self.loras = _lora_pairs(self.loras)
-        if not isinstance(self.extra, Mapping) or not all(isinstance(k, str) for k in self.extra):
-            raise _wrong_type("extra", "a dict with str keys", self.extra)
-        self.extra = dict(self.extra)
-        if not (self.on_progress is None or callable(self.on_progress)):
-            raise _wrong_type("on_progress", "callable", self.on_progress)
-
-    @property
-    def explicit_size(self) -> tuple[int | None, int | None]:
-        """(width, height) in pixels as the caller gave them; None for one that was not given."""
-        width, height = (
-            None if isinstance(side, DefaultSize) else side for side in (self.width, self.height)
-        )
-        return width, height
-
-    def __copy__(self) -> ImageGenerationRequest:
-        return replace(self)  # the default way takes the state of a pickle
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A callback belongs to the process that gave it, and is often a lambda.
-        return {**self.__dict__, "on_progress": None}
-
-
-_TEXTS = ("negative_prompt", "source_image_url", "mask_image_url", "provider", "model", "workflow")
-
-
-def _wrong_type(name: str, expected: str, value: object) -> TypeError:
-    return TypeError(f"{name} must be {expected}, not {type(value).__name__}")
-
-
-def _within(name: str, number: _Number, low: float, high: float | None) -> _Number:
-    if number < low or (high is not None and number > high):
-        allowed = f"{low} or more" if high is None else f"between {low} and {high}"
-        raise ValueError(f"{name} must be {allowed}, not {number}")
-    return number
-
-
-def _whole_number(name: str, value: Any, low: int, high: int | None = None) -> int:
-    if isinstance(value, DefaultSize):
-        return value
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise _wrong_type(name, "a whole number", value)
-    return _within(name, operator.index(value), low, high)
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
-        raise _wrong_type(name, "a number", value)
-    try:
-        number = float(value)
-    except OverflowError:
-        number = inf
-    if not isfinite(number):
-        raise ValueError(f"{name} must be a finite number, not {number}")
-    return number
-
-
-def _lora_pairs(loras: object) -> tuple[tuple[str, float], ...]:
-    pairs = []
-    for entry in loras if isinstance(loras, (list, tuple)) else (loras,):
-        if not (isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)):
-            raise _wrong_type("loras", "a list of (name, strength) pairs", entry)
-        pairs.append((entry[0], _number("the strength of a LoRA", entry[1])))
-    return tuple(pairs)
 
 
 @dataclass
@@ -375,6 +211,8 @@ class ImageProvider(ABC):
 
     provider_name: str
     model: str | None = None
+    rebuild: tuple[Callable[..., ImageProvider], tuple[Any, ...]] | None = None
+    """How another process makes this provider of its own settings; no keys go into a pickle."""
 
     @abstractmethod
     def generate(self, request: ImageGenerationRequest) -> ImageGenerationResult:

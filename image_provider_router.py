@@ -12,12 +12,12 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import entry_points
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
+from built_in_providers import BUILT_IN, FLUX_KEYS, KEY_SETTINGS, Factory, rebuilt
 from config import FLUX_HOSTS, Config
 from image_provider import (
     AllProvidersFailedError,
@@ -52,9 +52,6 @@ _FALLBACK_TYPES = frozenset(
 )
 """Errors after which another provider is asked; a refusal or a bad request is final."""
 
-Factory = Callable[[Config], "ImageProvider | None"]
-"""Builds a provider from the settings; None when these have no key for it."""
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -63,66 +60,6 @@ class Candidate:
     name: str
     provider: ImageProvider
     request: ImageGenerationRequest
-
-
-def _make_comfyui(config: Config) -> ImageProvider:
-    from comfyui.client import Limits
-    from comfyui_provider import ComfyUIProvider
-
-    times = ("connect", "read", "queue", "stall", "total")
-    limits = Limits(
-        **{name: config.get_seconds(f"COMFYUI_{name.upper()}_TIMEOUT") for name in times},
-        silence=config.get_seconds("COMFYUI_SILENCE"),
-    )
-    return ComfyUIProvider(
-        config.get_comfyui_server_address(),
-        config.get_comfyui_workflow_dir(),
-        config.get_comfyui_temp_dir(),
-        config.get_comfyui_client_id(),
-        api_key=config.get("COMFYUI_API_KEY"),
-        comfy_org_api_key=config.get("COMFY_ORG_API_KEY"),
-        default_workflow=config.get_changed("COMFYUI_DEFAULT_WORKFLOW"),
-        i2i_workflow=config.get_changed("COMFYUI_I2I_WORKFLOW"),
-        inpaint_workflow=config.get_changed("COMFYUI_INPAINT_WORKFLOW"),
-        source_roots=config.get_image_source_roots(),
-        limits=limits,
-    )
-
-
-def _make_openai(config: Config) -> ImageProvider | None:
-    key = config.get_openai_api_key()
-    if key is None:
-        return None
-    from hosted_providers import OpenAIImagesProvider
-
-    return OpenAIImagesProvider(key, base_url=config.get("OPENAI_BASE_URL"))
-
-
-def _make_flux(host: str, config: Config) -> ImageProvider | None:
-    key = config.get_flux_keys().get(host)
-    if key is None:
-        return None
-    from hosted_providers import FluxProvider
-
-    return FluxProvider(key, host, base_url=config.get(f"{host.upper()}_BASE_URL"))
-
-
-_BUILT_IN: dict[str, Factory] = {
-    "comfyui": _make_comfyui,
-    "openai": _make_openai,
-    "flux_bfl": partial(_make_flux, "bfl"),
-    "flux_fal": partial(_make_flux, "fal"),
-    "flux_together": partial(_make_flux, "together"),
-    "flux_replicate": partial(_make_flux, "replicate"),
-}
-_KEY_SETTINGS = {
-    "openai": "OPENAI_API_KEY",
-    "flux_bfl": "BLACK_FOREST_LABS_API_KEY",
-    "flux_fal": "FAL_KEY",
-    "flux_together": "TOGETHER_API_KEY",
-    "flux_replicate": "REPLICATE_API_TOKEN",
-    FLUX: "BLACK_FOREST_LABS_API_KEY, FAL_KEY, TOGETHER_API_KEY or REPLICATE_API_TOKEN",
-}
 
 
 class ImageProviderRouter:
@@ -146,17 +83,18 @@ class ImageProviderRouter:
 
     def _initialize_providers(self) -> None:
         """Registers the built-in providers, then those of installed packages."""
-        for name, factory in _BUILT_IN.items():
+        for name, factory in BUILT_IN.items():
             provider = factory(self.config)
             if provider is not None:
+                provider.rebuild = (rebuilt, (name,))
                 self.providers[name] = provider
             else:
-                self._unbuilt[name] = f"no key: set {_KEY_SETTINGS[name]}"
+                self._unbuilt[name] = f"no key: set {KEY_SETTINGS[name]}"
         for entry in entry_points(group=ENTRY_POINT_GROUP):
             self._register_entry_point(entry.name, entry.load)
 
     def _register_entry_point(self, name: str, load: Callable[[], Factory]) -> None:
-        if name in _BUILT_IN or name == FLUX:
+        if name in BUILT_IN or name == FLUX:
             logger.warning("an installed package's provider %s is left out: a built-in name", name)
             return
         try:
@@ -238,7 +176,7 @@ class ImageProviderRouter:
 
     def _why_absent(self, name: str) -> str:
         if name == FLUX:
-            return f"no key: set {_KEY_SETTINGS[FLUX]}"
+            return f"no key: set one of {FLUX_KEYS}"
         known = ", ".join((*self.providers, *self._unbuilt, FLUX))
         return self._unbuilt.get(name) or f"there is no such provider; there are: {known}"
 

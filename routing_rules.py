@@ -116,13 +116,13 @@ class RoutingRules:
 
 def _uses(request: ImageGenerationRequest) -> Iterator[tuple[str, bool]]:
     """The features that a request uses, and whether it makes no sense without each."""
-    if request.mask_image_url is not None or "mask_image" in request.extra:
+    if request.mask_image is not None:
         yield "inpainting", True
-    elif request.source_image_url is not None or "source_image" in request.extra:
+    elif request.source_image is not None:
         yield "img2img", True
     if request.workflow is not None:
         yield "custom_nodes", True
-    elif request.loras or request.extra.keys() - {"source_image", "mask_image"}:
+    elif request.loras or request.node_inputs:
         yield "custom_nodes", False
     if request.negative_prompt and "negative_prompt" not in request.from_template:
         yield "negative_prompts", False

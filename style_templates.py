@@ -47,8 +47,7 @@ class StyleTemplate:
 def _leaves_size_open(request: ImageGenerationRequest) -> bool:
     """True for a new picture of no given size, by a workflow that nobody named."""
     is_open = isinstance(request.width, DefaultSize) and isinstance(request.height, DefaultSize)
-    has_source = request.source_image_url is not None or "source_image" in request.extra
-    return is_open and not has_source and request.workflow is None
+    return is_open and request.source_image is None and request.workflow is None
 
 
 STYLE_TEMPLATES: dict[ImageStyle, StyleTemplate] = {

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from comfyui.library import WorkflowLibrary
 from comfyui.object_info import ObjectInfo
-from comfyui.source_upload import has_mask, has_source
 from comfyui.validation import WorkflowProblem
 from comfyui.workflow import Workflow
 from image_provider import ImageGenerationRequest, WorkflowError
@@ -43,9 +42,9 @@ class Choice:
 
 def mode_of(request: ImageGenerationRequest) -> str:
     """ "t2i", "i2i" or "inpaint", by the images that the request brings."""
-    if has_mask(request):
+    if request.mask_image is not None:
         return "inpaint"
-    return "i2i" if has_source(request) else "t2i"
+    return "i2i" if request.source_image is not None else "t2i"
 
 
 class WorkflowChooser:

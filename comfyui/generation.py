@@ -24,7 +24,7 @@ from comfyui.source_upload import Prepared
 from comfyui.tracing import Found, Spot, Tracer
 from comfyui.validation import WorkflowProblem
 from comfyui.workflow import Workflow
-from image_provider import WorkflowError
+from image_provider import ImageGenerationRequest, WorkflowError
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,16 @@ class Generation:
     def model(self) -> str | None:
         """The model file that the graph loads; None when it loads none."""
         return model_of(self.first_graph) if self.first_graph is not None else None
+
+    def recipe(self, request: ImageGenerationRequest) -> dict[str, Any]:
+        """What makes the pictures again, plain data: `request` as the caller gave it, the rest."""
+        return {
+            "request": request.to_plain(),
+            "seeds": [image["seed"] for image in self.images],
+            "provider": PROVIDER,
+            "model": self.model,
+            "workflow": self.first_graph,
+        }
 
     def run(self) -> None:
         """Makes every picture; raises ImageGenerationError at the first that fails."""

@@ -27,9 +27,6 @@ from image_provider import DEFAULT_SIZE, ImageGenerationRequest, InvalidRequestE
 
 _FLUX_MULTIPLE = 16
 _MULTIPLE = 8
-SOURCE_KEY = "source_image"
-"""Key of `request.extra` for a source as bytes or a Pillow image; MASK_KEY likewise."""
-MASK_KEY = "mask_image"
 
 
 @dataclass(frozen=True)
@@ -39,16 +36,6 @@ class Prepared:
     request: ImageGenerationRequest
     uploads: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     notes: Mapping[str, Any] = field(default_factory=dict)
-
-
-def has_source(request: ImageGenerationRequest) -> bool:
-    """True when the request starts from a picture."""
-    return request.source_image_url is not None or request.extra.get(SOURCE_KEY) is not None
-
-
-def has_mask(request: ImageGenerationRequest) -> bool:
-    """True when the request brings a mask."""
-    return request.mask_image_url is not None or request.extra.get(MASK_KEY) is not None
 
 
 def size_multiple(graph: Graph) -> int:
@@ -63,12 +50,11 @@ def prepare(request: ImageGenerationRequest, graph: Graph, name: str, roots: Roo
 
     Raises InvalidRequestError when the workflow has no place for a picture or mask that was given.
     """
-    plain = {k: v for k, v in request.extra.items() if k not in (SOURCE_KEY, MASK_KEY)}
-    cleaned = replace(request, extra=plain)
+    cleaned = replace(request, extra=request.node_inputs)
     tracer = Tracer(graph)
     multiple = size_multiple(graph)
-    if not has_source(request):
-        if has_mask(request):
+    if request.source_image is None:
+        if request.mask_image is not None:
             raise InvalidRequestError("a mask was given without a source image to change")
         return _rounded(cleaned, multiple)
     if tracer.source_image() is None:
@@ -89,14 +75,10 @@ def prepare(request: ImageGenerationRequest, graph: Graph, name: str, roots: Roo
 
 
 def _load(request: ImageGenerationRequest, roots: Roots) -> tuple[SourceImage, SourceImage | None]:
-    given = request.extra.get(SOURCE_KEY)
-    reference = given if given is not None else request.source_image_url
-    source = load_source(reference, roots=roots)
-    if not has_mask(request):
+    source = load_source(request.source_image, roots=roots)
+    if request.mask_image is None:
         return source, None
-    given = request.extra.get(MASK_KEY)
-    reference = given if given is not None else request.mask_image_url
-    return source, load_source(reference, roots=roots, what="mask image")
+    return source, load_source(request.mask_image, roots=roots, what="mask image")
 
 
 def _rounded(request: ImageGenerationRequest, multiple: int) -> Prepared:

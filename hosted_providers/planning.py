@@ -76,22 +76,22 @@ def choose_model(
     named = request.model or configured
     if named is None:
         default = catalog.text
-        if request.mask_image_url is not None:
+        if request.mask_image is not None:
             default = catalog.mask or catalog.text
-        elif request.source_image_url is not None and request.strength is not None:
+        elif request.source_image is not None and request.strength is not None:
             default = catalog.strength or catalog.text
         named = default
     if not _MODEL_ID.fullmatch(named):
         raise InvalidRequestError(f"{named!r} cannot be a model id")
     model = catalog.find(named)
-    if request.source_image_url is not None and model.edit_model is not None:
+    if request.source_image is not None and model.edit_model is not None:
         return catalog.find(model.edit_model)
     return model
 
 
 def refuse_nonsense(catalog: Catalog, model: Model, request: ImageGenerationRequest) -> None:
     """Raises InvalidRequestError for pictures that the model cannot use, or lacks."""
-    has_source, has_mask = request.source_image_url is not None, request.mask_image_url is not None
+    has_source, has_mask = request.source_image is not None, request.mask_image is not None
     if has_mask and not has_source:
         raise InvalidRequestError("a mask needs a source image; give source_image_url too")
     if has_mask and not model.takes("mask"):
@@ -109,7 +109,7 @@ def _without(catalog: Catalog, model: Model, parameter: str, feature: str) -> st
 
 
 def _is_taken(model: Model, name: str, request: ImageGenerationRequest) -> bool:
-    has_effect = name != "strength" or request.source_image_url is not None
+    has_effect = name != "strength" or request.source_image is not None
     return model.takes(name) and has_effect
 
 
@@ -118,22 +118,22 @@ def _ignored(model: Model, request: ImageGenerationRequest) -> Iterator[Ignored]
         # An empty negative prompt asks for none, which is what such a model has.
         if getattr(request, name) in (None, "") or _is_taken(model, name, request):
             continue
-        lacks_source = name == "strength" and request.source_image_url is None
+        lacks_source = name == "strength" and request.source_image is None
         reason = "there is no source image" if lacks_source else f"{model.id} does not take it"
         yield Ignored(parameter=name, reason=reason)
     for name, reason in _NEVER.items():
-        if getattr(request, name):
+        if request.node_inputs if name == "extra" else getattr(request, name):
             yield Ignored(parameter=name, reason=reason)
 
 
 def _load_inputs(
     model: Model, request: ImageGenerationRequest
 ) -> tuple[Image | None, Image | None]:
-    if request.source_image_url is None:
+    if request.source_image is None:
         return None, None
-    source = load_source(request.source_image_url)
-    if request.mask_image_url is not None:
-        mask = load_source(request.mask_image_url, what="mask image")
+    source = load_source(request.source_image)
+    if request.mask_image is not None:
+        mask = load_source(request.mask_image, what="mask image")
         return flatten(source), mask_of(source, mask)
     return flatten(source), mask_of(source) if model.needs_mask else None
 

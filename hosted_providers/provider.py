@@ -69,9 +69,6 @@ class _Work:
 class HostedProvider(ImageProvider):
     """A provider behind a vendor's HTTP API; `model` None takes the vendor's default per task."""
 
-    rebuild: tuple[Callable[..., ImageProvider], tuple[Any, ...]] | None = None
-    """How another process makes this provider from its own settings; set by who read the key."""
-
     def __init__(
         self,
         vendor: Vendor,

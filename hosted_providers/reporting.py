@@ -8,11 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 from image_provider import (
-    DefaultSize,
     ImageGenerationRequest,
     ProgressCallback,
     ProgressUpdate,
@@ -22,7 +20,6 @@ from image_provider import (
 logger = logging.getLogger(__name__)
 
 _MISREAD = (KeyError, IndexError, TypeError, ValueError, AttributeError)
-_NOT_IN_RECIPES = frozenset({"on_progress", "from_template"})
 
 
 class ProgressReporter:
@@ -67,20 +64,10 @@ def make_recipe(
     provider: str, model: str | None, request: ImageGenerationRequest, images: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """What makes the pictures again, as far as the vendor's models can; plain data."""
-    asked = {
-        item.name: getattr(request, item.name)
-        for item in fields(request)
-        if item.name not in _NOT_IN_RECIPES
-    }
-    asked["style"] = request.style.value if request.style is not None else None
     return {
-        "request": {name: value for name, value in asked.items() if _was_given(value)},
+        "request": request.to_plain(),
         "seeds": [image["seed"] for image in images],
         "provider": provider,
         "model": model,
         "workflow": None,
     }
-
-
-def _was_given(value: object) -> bool:
-    return value is not None and value not in ((), {}) and not isinstance(value, DefaultSize)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import pickle
 import socket
 import threading
 import urllib.error
@@ -957,3 +958,17 @@ def test_the_identity_needs_no_server_and_no_workflow():
     with ComfyUIProvider(free_address()) as provider:
         assert provider.cache_identity(request())["server"] is None
         assert provider.cache_identity(request(workflow="gone.json"))["workflow"] is None
+
+
+def test_a_provider_without_keys_pickles_and_one_with_a_key_refuses():
+    with ComfyUIProvider("there:1", default_workflow="t2i_checkpoint.json") as provider:
+        again = pickle.loads(pickle.dumps(provider))
+    assert (again.server_address, again.model) == ("there:1", "t2i_checkpoint.json")
+    again.close()
+    for keyed in (
+        ComfyUIProvider("there:1", api_key="secret"),
+        ComfyUIProvider("http://me:secret@there:1"),
+        ComfyUIProvider("there:1", comfy_org_api_key="secret"),
+    ):
+        with keyed, pytest.raises(TypeError, match="do not go into a pickle"):
+            pickle.dumps(keyed)

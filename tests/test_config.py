@@ -18,7 +18,7 @@ EXAMPLE = (ROOT / "env.example").read_text("utf-8")
 SETTING_LINE = re.compile(r"(#?)([A-Z][A-Z0-9_]+)=(.*)")
 
 
-def example_lines() -> list[tuple[str, str, str, str]]:
+def example_lines() -> list[tuple[str, ...]]:
     """(line before, "#" or "", name, value) of every setting in env.example."""
     lines = EXAMPLE.splitlines()
     found = (

@@ -9,7 +9,6 @@ import pytest
 
 from comfyui.generation import blocking_problems, model_of, refused, seed_of
 from comfyui.object_info import ObjectInfo
-from comfyui.recipes import plain_request
 from comfyui.workflow import Workflow
 from image_provider import ImageGenerationRequest, ImageStyle
 
@@ -88,7 +87,7 @@ def test_a_request_is_told_by_what_was_given_as_json_can_hold_it():
         extra={"1.x": [1], "source_image": b"bytes", "2.y": {"deep": object()}},
         on_progress=print,
     )
-    assert plain_request(request) == {
+    assert request.to_plain() == {
         "prompt": "fox",
         "width": 512,
         "style": "cinematic",
@@ -96,6 +95,6 @@ def test_a_request_is_told_by_what_was_given_as_json_can_hold_it():
         "loras": (("a", 0.5),),
         "extra": {"1.x": [1]},
     }
-    again = ImageGenerationRequest(**json.loads(json.dumps(plain_request(request))))
+    again = ImageGenerationRequest(**json.loads(json.dumps(request.to_plain())))
     assert again.explicit_size == (512, None)
     assert again.style is ImageStyle.CINEMATIC

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 
 import pytest
 import responses
+from PIL import Image
 
 from hosted_providers import FluxProvider
 from image_provider import ImageGenerationRequest
@@ -193,3 +195,20 @@ def test_a_job_that_is_given_up_is_cancelled(provider):
 
     assert result.error_type == "timeout"
     assert cancelled.call_count == 1
+
+
+@responses.activate
+def test_pictures_in_extra_count_as_source_and_mask_and_stay_out_of_the_recipe(provider):
+    answer_with("completed", model="fal-ai/flux-pro/v1/fill")
+    source, mask = Image.new("RGB", (64, 48), "red"), Image.new("L", (64, 48), 255)
+    file = BytesIO()
+    source.save(file, "PNG")
+
+    result = provider.generate(
+        ImageGenerationRequest("a hat", extra={"source_image": file.getvalue(), "mask_image": mask})
+    )
+
+    sent = json.loads(responses.calls[0].request.body)
+    assert decoded(sent["image_url"]).size == decoded(sent["mask_url"]).size == (64, 48)
+    assert result.metadata["ignored"] == []
+    assert json.loads(json.dumps(result.recipe))["request"] == {"prompt": "a hat", "num_images": 1}

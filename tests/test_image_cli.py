@@ -194,6 +194,12 @@ def test_control_characters_do_not_reach_the_terminal(server, monkeypatch, capsy
     assert not {"\x1b", "\x07", "\u202e"} & set(told)
 
 
+def test_a_console_that_lacks_a_character_gets_another_one(server):
+    done = run("generate", "a fox", *SMALL, "-o", "größe", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert Path("größe").is_dir() and "gr??e" in done.stdout
+
+
 # Progress
 
 

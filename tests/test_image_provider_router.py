@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -105,7 +106,7 @@ def test_flux_without_any_key_says_which_to_set():
     router = make_router(FakeProvider())
     result = router.generate(ImageGenerationRequest("a fox", provider="flux"))
     assert result.error_type == "all_providers_failed"
-    assert "flux: no key: set BLACK_FOREST_LABS_API_KEY, FAL_KEY" in result.error
+    assert "flux: no key: set one of BLACK_FOREST_LABS_API_KEY, FAL_KEY" in result.error
 
 
 def test_a_bundled_workflow_that_is_set_counts_as_not_configured():
@@ -237,7 +238,8 @@ def test_when_nobody_can_the_error_lists_each_and_why():
 def test_a_provider_asked_for_by_name_judges_itself():
     router = make_router(FakeProvider("a", features=[]), FakeProvider("b"))
     request = ImageGenerationRequest("a fox", source_image_url="a.png", provider="a")
-    assert router.generate(request).provider == "a"
+    assert router.generate(request).success
+    assert asked(router) == {"a": 1, "b": 0}
 
 
 def test_required_features_are_never_done_without():
@@ -466,3 +468,33 @@ def test_a_server_that_is_away_has_a_stand_in_and_is_used_when_it_is_there(comfy
     router.close()
     assert (result.provider, result.images[0]["seed"]) == ("comfyui", 5)
     assert result.metadata["server"] == "embedded"
+
+
+# Other processes
+
+
+def test_providers_pickle_without_keys_and_read_the_settings_of_the_other_process(monkeypatch):
+    key = "sk-of-this-process"
+    settings = {"OPENAI_API_KEY": key, "COMFYUI_API_KEY": key, "COMFYUI_SERVER_ADDRESS": "one:1"}
+    router = ImageProviderRouter(Config(settings, env_file=None))
+    pickled = {name: pickle.dumps(provider) for name, provider in router.providers.items()}
+    router.close()
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-other")
+    monkeypatch.setenv("COMFYUI_SERVER_ADDRESS", "other:2")
+
+    rebuilt = {name: pickle.loads(data) for name, data in pickled.items()}
+
+    assert not any(key.encode() in data for data in pickled.values())
+    assert rebuilt["comfyui"].server_address == "other:2"
+    assert rebuilt["openai"].provider_name == "openai"
+    for provider in rebuilt.values():
+        provider.close()
+
+
+def test_a_provider_whose_key_is_missing_there_says_so(monkeypatch):
+    router = ImageProviderRouter(Config({"FAL_KEY": "k"}, env_file=None))
+    data = pickle.dumps(router.providers["flux_fal"])
+    router.close()
+
+    with pytest.raises(ConfigurationError, match="FAL_KEY"):
+        pickle.loads(data)

@@ -131,15 +131,15 @@ def test_an_override_is_alone():
 def test_priority_decides_between_several_features_and_none_comes_last():
     read = rules(
         feature_routing={
-            "img2img": {"provider": "without"},
-            "negative_prompts": {"provider": "second", "priority": 2},
-            "seeds": {"provider": "first"},
+            "img2img": {"provider": "a-without"},
+            "negative_prompts": {"provider": "m-second", "priority": 2},
+            "seeds": {"provider": "z-first"},
         },
-        first={"priority": 1},
+        **{"z-first": {"priority": 1}},
         fallback_chain=[],
     )
     given = {"source_image_url": "a.png", "negative_prompt": "dogs", "seed": 0}
-    assert names(read, **given) == ["first", "second", "without", "comfyui"]
+    assert names(read, **given) == ["z-first", "m-second", "a-without", "comfyui"]
 
 
 @pytest.mark.parametrize(

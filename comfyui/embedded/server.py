@@ -176,19 +176,19 @@ class EmbeddedServer:
 
 def serve(port: int = 8188, options: EmbeddedOptions | None = None) -> int:
     """Serve until Ctrl-C; the exit code: 0, or 1 when the port is taken."""
+    server = EmbeddedServer(port, options)
     try:
-        server = EmbeddedServer(port, options).start()
+        server.start()
+        while True:
+            time.sleep(3600)
     except (OSError, OverflowError) as error:
         logger.error("%s", error)
         return 1
-    try:
-        while True:
-            time.sleep(3600)
     except KeyboardInterrupt:
         logger.info("stopping")
+        return 0
     finally:
         server.stop()
-    return 0
 
 
 def _thread(name: str, target: Callable[[], None]) -> threading.Thread:
