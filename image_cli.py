@@ -236,7 +236,7 @@ def _finish(result: ImageGenerationResult, folder: Path, console: Console) -> in
     except OSError as error:
         _say(console, f"{folder} cannot be written to: {error.strerror or error}", "error")
         return FAILED
-    if (result.metadata or {}).get("server") == "embedded":
+    if result.images and (result.metadata or {}).get("server") == "embedded":
         _say(console, "Made by the embedded server: a procedural picture, no model ran.")
     for path in paths:
         print(path)

@@ -163,7 +163,7 @@ def test_pictures_do_not_stay_in_extra():
     ("workflow", "source", "mask", "why"),
     [
         ("t2i_flux", plain(), None, "some.json loads no picture"),
-        ("t2i_flux", None, right_half((8, 8)), "a mask was given without a source image"),
+        ("t2i_flux", None, right_half((8, 8)), "a mask was given without the picture"),
         ("i2i_flux", plain(), right_half((8, 8)), "some.json takes no mask"),
         ("inpaint_flux", plain(), None, "no mask image"),
         ("i2i_flux", b"no picture", None, "source image"),
