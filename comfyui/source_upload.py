@@ -55,7 +55,9 @@ def prepare(request: ImageGenerationRequest, graph: Graph, name: str, roots: Roo
     multiple = size_multiple(graph)
     if request.source_image is None:
         if request.mask_image is not None:
-            raise InvalidRequestError("a mask was given without the picture to change; give source_image_url too")
+            raise InvalidRequestError(
+                "a mask was given without the picture to change; give source_image_url too"
+            )
         return _rounded(cleaned, multiple)
     if tracer.source_image() is None:
         raise InvalidRequestError(
