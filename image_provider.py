@@ -50,6 +50,7 @@ __all__ = [
     "DEFAULT_SIZE",
     "ERROR_CLASSES",
     "FEATURES",
+    "FILE_SUFFIXES",
     "MASK_KEY",
     "MAX_SEED",
     "SOURCE_KEY",
@@ -86,6 +87,28 @@ FEATURES = (
     "custom_nodes",
 )
 """The feature words of `get_supported_features` and of the routing file."""
+
+FILE_SUFFIXES = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/bmp": ".bmp",
+    "image/tiff": ".tiff",
+    "image/avif": ".avif",
+    "image/heic": ".heic",
+    "video/mp4": ".mp4",
+    "video/quicktime": ".mov",
+    "video/webm": ".webm",
+    "video/x-matroska": ".mkv",
+    "audio/mp4": ".m4a",
+    "audio/flac": ".flac",
+    "audio/mpeg": ".mp3",
+    "audio/wav": ".wav",
+    "audio/ogg": ".ogg",
+    "model/gltf-binary": ".glb",
+}
+"""The suffix that a file of a mime type is saved with; ".bin" for others."""
 
 
 @dataclass
@@ -170,31 +193,11 @@ class ImageGenerationResult:
 
 
 _UNSAFE = re.compile(r"[^\w-]+", re.ASCII)
-_SUFFIXES = {
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "image/bmp": ".bmp",
-    "image/tiff": ".tiff",
-    "image/avif": ".avif",
-    "image/heic": ".heic",
-    "video/mp4": ".mp4",
-    "video/quicktime": ".mov",
-    "video/webm": ".webm",
-    "video/x-matroska": ".mkv",
-    "audio/mp4": ".m4a",
-    "audio/flac": ".flac",
-    "audio/mpeg": ".mp3",
-    "audio/wav": ".wav",
-    "audio/ogg": ".ogg",
-    "model/gltf-binary": ".glb",
-}
 
 
 def _write_new(folder: Path, stem: str, image: Mapping[str, Any]) -> Path:
     """Writes to the first free name: `stem.png`, `stem-2.png`, …"""
-    suffix = _SUFFIXES.get(image.get("mime_type") or "", ".bin")
+    suffix = FILE_SUFFIXES.get(image.get("mime_type") or "", ".bin")
     path, attempt = folder / f"{stem}{suffix}", 1
     while True:
         try:

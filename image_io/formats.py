@@ -13,28 +13,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from image_provider import FILE_SUFFIXES
+
 UNKNOWN_TYPE = "application/octet-stream"
 
-_SUFFIXES = {
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "image/bmp": ".bmp",
-    "image/tiff": ".tiff",
-    "image/avif": ".avif",
-    "image/heic": ".heic",
-    "video/mp4": ".mp4",
-    "video/quicktime": ".mov",
-    "video/webm": ".webm",
-    "video/x-matroska": ".mkv",
-    "audio/mp4": ".m4a",
-    "audio/flac": ".flac",
-    "audio/mpeg": ".mp3",
-    "audio/wav": ".wav",
-    "audio/ogg": ".ogg",
-    "model/gltf-binary": ".glb",
-}
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -86,7 +68,7 @@ class ImageFile:
     @property
     def suffix(self) -> str:
         """The usual file suffix with its dot; ".bin" for an unknown kind."""
-        return _SUFFIXES.get(self.mime_type, ".bin")
+        return FILE_SUFFIXES.get(self.mime_type, ".bin")
 
     @property
     def is_image(self) -> bool:
