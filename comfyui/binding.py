@@ -7,20 +7,36 @@ that found no place is listed as ignored with the reason, never dropped in silen
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from comfyui.graph import Graph, Node, find_by_title
+from comfyui.claims import (
+    PREFIX_INPUT,
+    bindings_file,
+    given_values,
+    named_spot,
+    overridden_spots,
+    prefix_spots,
+    titled_spots,
+)
+from comfyui.following import DeadEnd, Found, Spot
+from comfyui.graph import Graph
 from comfyui.loras import LoraChain
+from comfyui.modes import find_mode
 from comfyui.object_info import ObjectInfo
-from comfyui.tracing import DeadEnd, Found, Spot, Tracer
+from comfyui.placeholders import fill_placeholders, has_placeholder
+from comfyui.tracing import Tracer
 from image_provider import MAX_SEED, WorkflowError
 
 if TYPE_CHECKING:
     from comfyui.workflow import Workflow
     from image_provider import ImageGenerationRequest
+
+_MOST_PLACES = 10
+"""Candidates that an error names."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,15 @@ class Ignored:
     reason: str
 
 
+class _Range(NamedTuple):
+    """An input that names a step, and the input with the number of all of them."""
+
+    spot: Spot
+    number: Any
+    of: Spot
+    before: Any
+
+
 @dataclass
 class BoundWorkflow:
     """A graph with a request's values in it."""
@@ -60,88 +85,197 @@ class BoundWorkflow:
         node = self.graph[spot.node_id]
         node["inputs"][spot.input_name] = value
         self.bindings.append(
-            Binding(parameter, spot.node_id, node["class_type"], spot.input_name, value, spot.path)
+            Binding(
+                parameter, spot.node_id, node["class_type"], spot.input_name, value, str(spot.path)
+            )
         )
 
 
 def bind(
     workflow: Workflow, request: ImageGenerationRequest, object_info: ObjectInfo | None = None
 ) -> BoundWorkflow:
-    """The request's values on a copy of the workflow's graph; `extra` wins over inference.
+    """The request's values on a copy of the workflow's graph.
 
-    `source_image_url` and `mask_image_url` are written as they are: whoever sends the graph names
-    files of the server there. Raises WorkflowError when several inputs have the same claim.
+    What the user says wins: `extra`, the bindings file beside the workflow, titles, placeholders;
+    then the links decide. `source_image_url` and `mask_image_url` are written as they are: whoever
+    sends the graph names files of the server there. Raises WorkflowError when several inputs have
+    the same claim.
     """
     bound = BoundWorkflow(workflow.graph)
-    _bind_extra(bound, request.extra, object_info, workflow.source)
-    _Binder(bound, Tracer(bound.graph, object_info), workflow.source).bind(request)
+    binder = _Binder(bound, object_info, workflow.source)
+    binder.bind_extra(request.node_inputs)
+    binder.bind_mode(request.source_image_url is not None)
+    binder.bind(request, workflow.overrides)
     return bound
 
 
 class _Binder:
-    """The rules of the parameters over one graph; what `extra` has set stays as it is."""
+    """The rules of the parameters over one graph; what was written before stays as it is."""
 
-    def __init__(self, bound: BoundWorkflow, tracer: Tracer, source: str | None) -> None:
+    def __init__(
+        self, bound: BoundWorkflow, object_info: ObjectInfo | None, source: str | None
+    ) -> None:
         self.bound = bound
         self.graph = bound.graph
-        self.tracer = tracer
+        self.object_info = object_info
         self.source = source
-        self.fixed = {(binding.node_id, binding.input_name) for binding in bound.bindings}
+        self.fixed: dict[tuple[str, str], str] = {}
+        """The inputs that the user spoke of, each with what set it."""
+        self.claimed: set[str] = set()
+        """The parameters whose place he named."""
 
-    def bind(self, request: ImageGenerationRequest) -> None:
-        self._texts(request.prompt, request.negative_prompt)
-        self._model(request.model)
+    @cached_property
+    def tracer(self) -> Tracer:
+        """Made once the links are as they stay: `extra` can change them, switches decide."""
+        return Tracer(self.graph, self.object_info)
+
+    def bind_extra(self, extra: Mapping[str, Any]) -> None:
+        """Writes what the request says of single inputs."""
+        source = f"workflow {self.source or 'given'}"
+        for key, value in extra.items():
+            if key != PREFIX_INPUT:
+                spot = named_spot(self.graph, key, self.object_info, source)
+                self._write_extra(key, value, [] if spot is None else [spot])
+        # Last, so that one node can be told of on its own.
+        if PREFIX_INPUT in extra:
+            self._write_extra(PREFIX_INPUT, extra[PREFIX_INPUT], prefix_spots(self.graph))
+
+    def _write_extra(self, key: str, value: Any, spots: list[Spot]) -> None:
+        parameter = f"extra[{key!r}]"
+        nothing = "it names no node of the workflow and an input of it"
+        self._claim(parameter, spots, {parameter: value}, nothing)
+
+    def bind_mode(self, wants_picture: bool) -> None:
+        """Sets the switches between text-to-image and image-to-image, where there are some."""
+        switches = find_mode(self.graph, wants_picture, self.object_info)
+        for spot, value in switches.items():
+            if spot.key not in self.fixed:
+                self.bound.write("source_image_url", spot, value)
+                self.fixed[spot.key] = "the mode"
+
+    def bind(self, request: ImageGenerationRequest, overrides: Mapping[str, Sequence[str]]) -> None:
+        """Writes the request's fields."""
+        values = given_values(request)
+        ranges = [] if request.steps is None else self._ranges()
+        self._claim_overrides(values, overrides)
+        self._claim_titles(values)
+        self._claim_placeholders(request)
+        rules: dict[str, Callable[[Any], None]] = {
+            "prompt": self._prompt,
+            "negative_prompt": self._negative_prompt,
+            "model": self._model,
+            "seed": self._seed,
+            "steps": self._steps,
+            "guidance_scale": self._guidance,
+            "strength": self._strength,
+            "width": self._width,
+            "height": self._height,
+            "source_image_url": self._image,
+            "mask_image_url": self._mask,
+        }
+        for parameter, rule in rules.items():
+            if parameter in values and parameter not in self.claimed:
+                rule(values[parameter])
+        self._scale(ranges)
         self._loras(request.loras)
-        self._seed(request.seed)
-        self._steps(request.steps)
-        self._guidance(request.guidance_scale)
-        self._strength(request.strength)
-        self._size(*request.explicit_size)
-        self._image(request.source_image_url)
-        self._mask(request.mask_image_url)
 
-    def _texts(self, prompt: str, negative_prompt: str | None) -> None:
+    def _claim_overrides(
+        self, values: Mapping[str, Any], overrides: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Writes where the bindings file says."""
+        for parameter, spots in overridden_spots(
+            self.graph, overrides, self.object_info, self.source
+        ).items():
+            self._claim(parameter, spots, values)
+
+    def _claim_titles(self, values: Mapping[str, Any]) -> None:
+        """Writes where a title says; a text with placeholders is left to them."""
+        for parameter, spot in titled_spots(self.tracer, self.tracer.running).items():
+            if parameter not in self.claimed and not has_placeholder(self._value(spot)):
+                self._claim(parameter, [spot], values)
+
+    def _claim(
+        self, parameter: str, spots: list[Spot], values: Mapping[str, Any], nothing: str = ""
+    ) -> None:
+        self.claimed.add(parameter)
+        if parameter in values:
+            self._write_all(parameter, values[parameter], spots, nothing)
+            self.fixed |= {s.key: parameter for s in spots if s.key not in self.fixed}
+
+    def _claim_placeholders(self, request: ImageGenerationRequest) -> None:
+        for filling in fill_placeholders(self.graph, request, self.fixed, self.source):
+            self.claimed.update(filling.placed)
+            for parameter in filling.parameters:
+                self.bound.write(parameter, filling.spot, filling.value)
+                self.fixed[filling.spot.key] = parameter
+
+    def _taken(self, spot: Spot) -> str:
+        return f"{self.fixed[spot.key]} sets {spot.node_id}.{spot.input_name}"
+
+    def _prompt(self, prompt: str) -> None:
+        leading = self.tracer.texts("positive", of_noisy=True)
+        self._text("prompt", prompt, self.tracer.texts("positive"), leading)
+
+    def _negative_prompt(self, negative_prompt: str) -> None:
         positive = self.tracer.texts("positive")
-        self._text("prompt", prompt, positive)
-        if negative_prompt is None:
-            return
         taken = {spot.key for found in positive.values() for spot in _spots(found)}
         negative = self.tracer.texts("negative")
         for encoder, found in negative.items():
             if taken & {spot.key for spot in _spots(found)}:
                 name = self.tracer.name(encoder)
                 negative[encoder] = [DeadEnd(f"{name} holds the text of the prompt")]
-        self._text("negative_prompt", negative_prompt, negative)
+        leading = self.tracer.texts("negative", of_noisy=True)
+        self._text("negative_prompt", negative_prompt, negative, leading)
 
-    def _text(self, parameter: str, text: str, encoders: dict[str, list[Found]]) -> None:
-        texts: dict[str, str] = {}
-        for encoder, found in encoders.items():
-            free = [spot for spot in _spots(found) if spot.key not in self.fixed]
-            if free:
-                texts[encoder] = repr(sorted({repr(self._value(spot)) for spot in free}))
-        if len(set(texts.values())) > 1:  # encoders of one text keep having one
+    def _text(
+        self,
+        parameter: str,
+        text: str,
+        encoders: dict[str, list[Found]],
+        leading: Collection[str],
+    ) -> None:
+        """Writes a text; encoders of one picture keep having one, others compete for it."""
+        texts = self._different(encoders, leading)
+        if len(set(texts.values())) > 1:
+            # What is only previewed on the way is no match for what is saved.
+            kept = self.tracer.kept()
+            encoders = {i: found for i, found in encoders.items() if i in kept}
+            texts = self._different(encoders, [i for i in leading if i in kept]) or texts
+        if len(set(texts.values())) > 1:
             raise self._ambiguous(parameter, encoders, list(texts))
         found = [item for items in encoders.values() for item in items]
         self._write_all(parameter, text, found, "no sampler has a text encoder on this side")
 
+    def _different(
+        self, encoders: Mapping[str, list[Found]], leading: Iterable[str]
+    ) -> dict[str, str]:
+        """What each encoder has now, of those that nobody told what to have."""
+        texts = {}
+        for encoder in leading:
+            free = [spot for spot in _spots(encoders[encoder]) if spot.key not in self.fixed]
+            if free:
+                texts[encoder] = repr(sorted({repr(self._value(spot)) for spot in free}))
+        return texts
+
     def _ambiguous(
-        self, parameter: str, encoders: dict[str, list[Found]], candidates: list[str]
+        self, parameter: str, encoders: Mapping[str, list[Found]], candidates: list[str]
     ) -> WorkflowError:
-        places = ", ".join(self.tracer.name(encoder) for encoder in candidates)
-        first = next(spot for spot in _spots(encoders[candidates[0]]))
+        spots = [next(iter(_spots(encoders[encoder]))) for encoder in candidates]
+        places = [self.tracer.name(encoder) for encoder in candidates[:_MOST_PLACES]]
+        more = f" and {len(spots) - len(places)} more" if len(spots) > len(places) else ""
         return WorkflowError(
-            f"workflow {self.source or 'given'}: {parameter} could go to {places}, which have "
-            "different texts; set all but one of them yourself, for example "
-            f'extra={{"{first.node_id}.{first.input_name}": "…"}}',
+            f"workflow {self.source or 'given'}: {parameter} could go to {', '.join(places)}{more}"
+            ", which have different texts; set all but one of them yourself, for example "
+            f'extra={{"{spots[0].node_id}.{spots[0].input_name}": "…"}}, or name the places in '
+            f'{bindings_file(self.source)}: {{"{parameter}": '
+            f'["{spots[0].node_id}.{spots[0].input_name}"]}}',
             file=self.source,
-            node_id=first.node_id,
-            class_type=self.graph[first.node_id]["class_type"],
-            input_name=first.input_name,
+            node_id=spots[0].node_id,
+            class_type=self.graph[spots[0].node_id]["class_type"],
+            input_name=spots[0].input_name,
         )
 
-    def _seed(self, seed: int | None) -> None:
-        if seed is None:
-            return
+    def _seed(self, seed: int) -> None:
         found = self.tracer.seeds()
         # Samplers that had one seed keep having one; others get the next, and the next.
         numbers: dict[str, int] = {}
@@ -152,39 +286,41 @@ class _Binder:
         if not numbers:
             self._write_all("seed", seed, found, "no sampler that adds noise was found")
 
-    def _steps(self, steps: int | None) -> None:
-        if steps is None:
-            return
-        ranges = [(spot, self._value(spot), self._value(of)) for spot, of in self._ranges()]
+    def _steps(self, steps: int) -> None:
         found = self.tracer.steps()
         self._write_all("steps", steps, found, "no sampler or scheduler with steps was found")
-        # A sampler that runs a part of the steps keeps its share of them.
-        for spot, number, before in ranges:
-            if isinstance(number, int) and isinstance(before, int) and 0 < number < before:
+
+    def _ranges(self) -> list[_Range]:
+        """Which part of the steps each sampler runs that does not run all, as it stands."""
+        ranges = {spot.key: (spot, of) for spot, of in self.tracer.step_ranges()}
+        return [
+            _Range(spot, self._value(spot), of, self._value(of)) for spot, of in ranges.values()
+        ]
+
+    def _scale(self, ranges: Iterable[_Range]) -> None:
+        """Keeps every sampler's share of the steps, whoever said where their number goes."""
+        for spot, number, of, before in ranges:
+            steps = self._value(of)
+            are_numbers = all(type(value) is int for value in (number, before, steps))
+            is_free = spot.key not in self.fixed and self.fixed.get(of.key, "steps") == "steps"
+            if is_free and are_numbers and 0 < number < before:
                 self.bound.write("steps", spot, (number * steps + before // 2) // before)
 
-    def _ranges(self) -> list[tuple[Spot, Spot]]:
-        ranges = {spot.key: (spot, of) for spot, of in self.tracer.step_ranges()}
-        return [pair for pair in ranges.values() if self.fixed.isdisjoint(s.key for s in pair)]
+    def _guidance(self, scale: float) -> None:
+        found = self.tracer.guidance() or self.tracer.cfg()
+        self._write_all("guidance_scale", scale, found, "no guidance or cfg input was found")
 
-    def _guidance(self, scale: float | None) -> None:
-        if scale is not None:
-            found = self.tracer.guidance() or self.tracer.cfg()
-            self._write_all("guidance_scale", scale, found, "no guidance or cfg input was found")
+    def _strength(self, strength: float) -> None:
+        nothing = "no sampler with denoise starts from a picture"
+        self._write_all("strength", strength, self.tracer.denoise(), nothing)
 
-    def _strength(self, strength: float | None) -> None:
-        if strength is not None:
-            nothing = "no sampler with denoise starts from a picture"
-            self._write_all("strength", strength, self.tracer.denoise(), nothing)
+    def _width(self, width: int) -> None:
+        self._write_all("width", width, self.tracer.size("width"), "there is no empty latent")
 
-    def _size(self, width: int | None, height: int | None) -> None:
-        if width is not None:
-            self._write_all("width", width, self.tracer.size("width"), "there is no empty latent")
-        if height is None:
-            return
+    def _height(self, height: int) -> None:
         found = self.tracer.size("height")
-        shared = {spot.key for spot in _spots(found)} & self._written("width")
-        if shared and width != height:
+        shared = [spot for spot in _spots(found) if spot.key in self._written("width")]
+        if any(self._value(spot) != height for spot in shared):
             reason = "width and height are one value in this workflow, and it has the width"
             self.bound.ignore("height", reason)
         else:
@@ -194,47 +330,45 @@ class _Binder:
         bindings = (entry for entry in self.bound.bindings if entry.parameter == parameter)
         return {(entry.node_id, entry.input_name) for entry in bindings}
 
-    def _model(self, model: str | None) -> None:
-        if model is not None:
-            found = self.tracer.model_files()
-            self._write_all("model", model, found, "no model loader was found")
+    def _model(self, model: str) -> None:
+        self._write_all("model", model, self.tracer.model_files(), "no model loader was found")
 
-    def _loras(self, loras: Iterable[tuple[str, float]]) -> None:
-        loras = tuple(loras)
+    def _loras(self, loras: Sequence[tuple[str, float]]) -> None:
         if not loras:
             return
-        loaders = self.tracer.model_loaders()
+        loaders = [i for i in self.tracer.model_loaders() if self.tracer.users(i, 0)]
         if not loaders:
             self.bound.ignore("loras", "no model loader was found")
             return
-        chain = LoraChain(self.graph, loaders[0], self.tracer.running)
+        chain = LoraChain(self.graph, loaders[0], self.tracer.running, self.fixed)
         for name, strength in loras:
             node_id, reason = chain.apply(name, strength)
+            if node_id is None:
+                self.bound.ignore("loras", f"{name}: {reason}")
+                continue
             class_type = self.graph[node_id]["class_type"]
             self.bound.bindings.append(
                 Binding("loras", node_id, class_type, "lora_name", (name, strength), reason)
             )
 
-    def _image(self, image: str | None) -> None:
-        if image is not None:
-            self._write_first("source_image_url", image, self.tracer.source_image())
+    def _image(self, image: str) -> None:
+        self._write_first("source_image_url", image, self.tracer.source_image())
 
-    def _mask(self, mask: str | None) -> None:
-        if mask is not None:
-            self._write_first("mask_image_url", mask, self.tracer.mask_image())
+    def _mask(self, mask: str) -> None:
+        self._write_first("mask_image_url", mask, self.tracer.mask_image())
 
     def _write_first(self, parameter: str, value: str, spot: Spot | None) -> None:
         nothing = "no node of the workflow loads one"
         self._write_all(parameter, value, [DeadEnd(nothing) if spot is None else spot], nothing)
 
-    def _write_all(self, parameter: str, value: Any, found: list[Found], nothing: str) -> None:
+    def _write_all(self, parameter: str, value: Any, found: Sequence[Found], nothing: str) -> None:
         spots = _spots(found)
         free = [spot for spot in spots if spot.key not in self.fixed]
         for spot in free:
-            self.bound.write(parameter, spot, value)
+            self.bound.write(parameter, spot, deepcopy(value))
         if not free:
             reasons = [item.reason for item in found if isinstance(item, DeadEnd)]
-            reasons += [f"extra sets {spot.node_id}.{spot.input_name}" for spot in spots]
+            reasons += [self._taken(spot) for spot in spots]
             self.bound.ignore(parameter, "; ".join(dict.fromkeys(reasons or [nothing])))
 
     def _value(self, spot: Spot) -> Any:
@@ -243,52 +377,3 @@ class _Binder:
 
 def _spots(found: Iterable[Found]) -> list[Spot]:
     return [item for item in found if isinstance(item, Spot)]
-
-
-def _bind_extra(
-    bound: BoundWorkflow,
-    extra: dict[str, Any],
-    object_info: ObjectInfo | None,
-    source: str | None,
-) -> None:
-    for key, value in extra.items():
-        parameter = f"extra[{key!r}]"
-        spot = _extra_spot(bound.graph, key, object_info, source)
-        if spot is None:
-            bound.ignore(parameter, "it names no node of the workflow and an input of it")
-        else:
-            bound.write(parameter, spot, deepcopy(value))
-
-
-def _extra_spot(
-    graph: Graph, key: str, object_info: ObjectInfo | None, source: str | None
-) -> Spot | None:
-    """The input that `node id.input`, else `node title.input` names; both may have dots."""
-    dots = [index for index in range(len(key) - 1, -1, -1) if key[index] == "."]
-    splits = [(key[:index], key[index + 1 :]) for index in dots]
-    for node_id, name in splits:
-        if node_id in graph and _has_input(graph[node_id], name, object_info):
-            return Spot(node_id, name, f"extra names node {node_id}")
-    for title, name in splits:
-        node_ids = [
-            i for i in find_by_title(graph, title) if _has_input(graph[i], name, object_info)
-        ]
-        if len(node_ids) > 1:
-            raise WorkflowError(
-                f"workflow {source or 'given'}: extra key {key!r}: nodes {', '.join(node_ids)} "
-                f"share the title {title!r}; name one by its id, for example {node_ids[0]}.{name}",
-                file=source,
-                node_id=node_ids[0],
-                class_type=graph[node_ids[0]]["class_type"],
-                input_name=name,
-            )
-        if node_ids:
-            return Spot(node_ids[0], name, f"extra names the title {title!r}")
-    return None
-
-
-def _has_input(node: Node, name: str, object_info: ObjectInfo | None) -> bool:
-    if name in node["inputs"]:
-        return True
-    known = object_info.get(node["class_type"]) if object_info is not None else None
-    return known is not None and name in known.inputs

@@ -7,12 +7,14 @@ wrong with a graph is said by `comfyui/validation.py`. Knows nothing of files, r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypedDict
 
 from comfyui.object_info import ObjectInfo
+from image_provider import WorkflowError
 
 _OUTPUT_PREFIXES = ("Save", "Preview")
+_MAX_DEPTH = 100
 
 
 class Node(TypedDict, total=False):
@@ -63,8 +65,44 @@ def links_of(node: Node) -> Iterator[tuple[str, Link]]:
 
 
 def find_by_class(graph: Graph, class_type: str) -> str | None:
-    """The id of the first node of this class in file order."""
-    return next((i for i, node in graph.items() if node["class_type"] == class_type), None)
+    """The id of the first node of this class in file order; what is no node is passed over."""
+    for node_id, node in graph.items() if isinstance(graph, dict) else ():
+        if isinstance(node, dict) and node.get("class_type") == class_type:
+            return node_id
+    return None
+
+
+def plain(value: object, place: str = "", depth: int = 0) -> Any:
+    """A value as JSON can hold it, in a copy: NumPy's numbers as Python's, tuples as lists.
+
+    Raises TypeError naming the place, such as "3.inputs.seed", of what JSON cannot hold.
+    """
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if depth > _MAX_DEPTH:
+        raise TypeError(f"{place[:40]}… is nested deeper than {_MAX_DEPTH} levels")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, (str, int)):
+                raise TypeError(f"{place or 'it'} has the key {key!r}; keys are text")
+        inside = f"{place}." if place else ""
+        return {k: plain(entry, f"{inside}{k}", depth + 1) for k, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry, f"{place}[{i}]", depth + 1) for i, entry in enumerate(value)]
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "shape", None) == ():
+        number = item()
+        if isinstance(number, (str, int, float)):
+            return number
+    raise TypeError(f"{place or 'it'} is a {type(value).__name__}, which JSON cannot hold")
+
+
+def plain_graph(data: object) -> Any:
+    """`plain` for a graph that a program made; raises WorkflowError."""
+    try:
+        return plain(data)
+    except TypeError as error:
+        raise WorkflowError(f"the workflow: {error}") from error
 
 
 def find_by_title(graph: Graph, title: str) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any, cast
 from comfyui.graph import Graph
 from comfyui.object_info import ObjectInfo
 from comfyui.picture_metadata import embedded_workflow, is_picture
+from comfyui.ui_format import convert, is_ui_format
 from image_provider import WorkflowError
 
 MAX_BYTES = 50 * 1024 * 1024
@@ -58,6 +59,21 @@ def read_bytes(
     return read_document(_parse(_decode(data, source), source), object_info, source)
 
 
+def read_beside(path: Path, suffix: str) -> object | None:
+    """The JSON in the file of another suffix beside a workflow; None when there is none.
+
+    Raises WorkflowError naming that file when it cannot be read.
+    """
+    beside = path.with_suffix(suffix)
+    try:
+        data = beside.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _error(beside.name, error.strerror or "it cannot be read") from error
+    return _parse(_decode(data, beside.name), beside.name)
+
+
 def read_document(
     document: object, object_info: ObjectInfo | None, source: str | None = None
 ) -> Graph:
@@ -69,7 +85,7 @@ def read_document(
     wrapped = document.get("prompt")
     if isinstance(wrapped, dict) and "class_type" not in wrapped:
         document = wrapped
-    if isinstance(document.get("nodes"), list):
+    if is_ui_format(document):
         document = _converted(document, object_info, source)
     if not document:
         raise _error(source, "the workflow is empty; export it again with Workflow > Export (API)")
@@ -162,8 +178,6 @@ def _text_key(key: object, source: str | None) -> str:
 def _converted(
     document: dict[str, Any], object_info: ObjectInfo | None, source: str | None
 ) -> dict[str, Any]:
-    from comfyui.ui_format import convert
-
     try:
         return cast(dict[str, Any], convert(document, object_info))
     except WorkflowError as error:

@@ -6,10 +6,14 @@ LoraLoaderModelOnly (model alone).
 
 from __future__ import annotations
 
-from comfyui.graph import Graph, Link, as_link, consumers, upstream
-from comfyui.tracing import is_text_encoder
+from collections.abc import Container
 
-_STRENGTHS = ("strength_model", "strength_clip")
+from comfyui.graph import Consumer, Graph, Link, as_link, consumers, upstream
+from comfyui.node_roles import is_text_encoder
+
+_STRENGTHS = ("strength_model", "strength_clip", "lora_model_strength", "lora_clip_strength")
+_ON_MODEL = "LoraLoaderModelOnly"
+_ON_BOTH = "LoraLoader"
 
 
 class LoraChain:
@@ -19,27 +23,46 @@ class LoraChain:
     them: at their ends model and clip could already depend on each other.
     """
 
-    def __init__(self, graph: Graph, loader_id: str, running: list[str]) -> None:
-        """`running` are the nodes that count, those that feed an output."""
+    def __init__(
+        self,
+        graph: Graph,
+        loader_id: str,
+        running: list[str],
+        fixed: Container[tuple[str, str]] = (),
+    ) -> None:
+        """`running` are the nodes that feed an output; the inputs in `fixed` stay as they are."""
         self._graph = graph
-        self._running = running
+        self._loaders = {str(name): i for i in reversed(running) if (name := self._lora_of(i))}
+        self._fixed = fixed
+        self._consumers = consumers(graph)
+        self._next_id = len(graph) + 1
         self._model = Link(loader_id, 0)
-        self._clip = self._clip_origin(loader_id)
+        self._clip = self._clip_origin(loader_id, running)
 
-    def apply(self, name: str, strength: float) -> tuple[str, str]:
-        """Loads a LoRA by its file name; (node id, reason) of the loader that does."""
-        for node_id in self._running:
+    def apply(self, name: str, strength: float) -> tuple[str | None, str]:
+        """Loads a LoRA by its file name: the id of the loader that does, and why it is that one.
+
+        No id when nothing that it could act on may be changed.
+        """
+        node_id = self._loaders.get(name)
+        if node_id is not None:
             inputs = self._graph[node_id]["inputs"]
-            if inputs.get("lora_name") == name:
-                inputs.update({key: strength for key in _STRENGTHS if key in inputs})
-                return node_id, f"{self._graph[node_id]['class_type']} {node_id} loads this LoRA"
+            for key in _STRENGTHS:
+                if key in inputs and (node_id, key) not in self._fixed:
+                    inputs[key] = strength
+            return node_id, f"{self._graph[node_id]['class_type']} {node_id} loads this LoRA"
         loader_id = self._model.node_id
         loader = f"{self._graph[loader_id]['class_type']} {loader_id}"
+        if not self._takers(self._model):
+            return None, f"the model of {loader} goes where the request says, and nowhere else"
         return self._insert(name, strength), f"inserted behind {loader}"
 
-    def _clip_origin(self, loader_id: str) -> Link | None:
+    def _lora_of(self, node_id: str) -> object:
+        return self._graph[node_id]["inputs"].get("lora_name")
+
+    def _clip_origin(self, loader_id: str, running: list[str]) -> Link | None:
         """The output that the clip of all text encoders comes from; None when there are several."""
-        encoders = [i for i in self._running if is_text_encoder(self._graph[i])]
+        encoders = [i for i in running if is_text_encoder(self._graph[i])]
         origins = {self._follow_clip(node_id) for node_id in encoders}
         origin = origins.pop() if len(origins) == 1 else None
         if origin is None or origin.node_id == loader_id:
@@ -57,32 +80,47 @@ class LoraChain:
             origin, node_id = link, link.node_id
         return None
 
+    def _takers(self, link: Link) -> list[Consumer]:
+        """The inputs that take an output and may be led elsewhere."""
+        return [
+            consumer
+            for consumer in self._consumers.get(link.node_id, ())
+            if consumer.slot == link.slot
+            and (consumer.node_id, consumer.input_name) not in self._fixed
+        ]
+
     def _insert(self, name: str, strength: float) -> str:
         node_id = self._free_id()
         inputs = {"lora_name": name, "strength_model": strength, "model": list(self._model)}
-        class_type = "LoraLoaderModelOnly"
-        self._redirect(self._model, Link(node_id, 0))
+        class_type = _ON_MODEL
+        self._model = self._redirect(self._model, Link(node_id, 0), "model")
         if self._clip is not None:
-            class_type = "LoraLoader"
+            class_type = _ON_BOTH
             inputs |= {"strength_clip": strength, "clip": list(self._clip)}
-            self._redirect(self._clip, Link(node_id, 1))
-            self._clip = Link(node_id, 1)
-        self._model = Link(node_id, 0)
+            self._clip = self._redirect(self._clip, Link(node_id, 1), "clip")
         self._graph[node_id] = {
             "class_type": class_type,
             "inputs": inputs,
             "_meta": {"title": f"LoRA {name}"},
         }
-        self._running.append(node_id)
+        self._loaders[name] = node_id
         return node_id
 
-    def _redirect(self, before: Link, after: Link) -> None:
-        for consumer in consumers(self._graph).get(before.node_id, ()):
-            if consumer.slot == before.slot:
-                self._graph[consumer.node_id]["inputs"][consumer.input_name] = list(after)
+    def _redirect(self, before: Link, after: Link, input_name: str) -> Link:
+        """Leads what took one output to another, whose own node then takes the first."""
+        takers = self._takers(before)
+        for consumer in takers:
+            self._graph[consumer.node_id]["inputs"][consumer.input_name] = list(after)
+        staying = [c for c in self._consumers.get(before.node_id, ()) if c not in takers]
+        self._consumers[before.node_id] = [
+            *staying,
+            Consumer(after.node_id, input_name, before.slot),
+        ]
+        moved = [consumer._replace(slot=after.slot) for consumer in takers]
+        self._consumers.setdefault(after.node_id, []).extend(moved)
+        return after
 
     def _free_id(self) -> str:
-        number = len(self._graph) + 1
-        while str(number) in self._graph:
-            number += 1
-        return str(number)
+        while str(self._next_id) in self._graph:
+            self._next_id += 1
+        return str(self._next_id)

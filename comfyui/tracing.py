@@ -1,148 +1,118 @@
 """Where the parameters of a generation live in a graph, found by following links from the samplers.
 
 Owns the knowledge of which inputs carry conditioning, models, latents and plain values between
-nodes. Pure: reads a graph, changes nothing. A `Spot` is an input that can be written, with the path
-that led to it; a `DeadEnd` says why there is none. Nodes that feed no output do not count.
+nodes; what a node is for is told by `comfyui/node_roles.py`. Pure: reads a graph, changes nothing.
+Nodes that feed no output do not count. Every walk goes over a node once, however many lead there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 
-from comfyui.graph import Graph, Link, Node, as_link, links_of, output_nodes, upstream
-from comfyui.object_info import ObjectInfo
-
-TEXT_INPUTS = (
-    *("text", "text_g", "text_l", "prompt", "user_prompt"),
-    *("clip_l", "clip_g", "t5xxl", "llama", "bert", "mt5xl", "qwen25_7b"),
+from comfyui.following import NUMBER, TEXT, DeadEnd, Follower, Found, Spot, Way
+from comfyui.graph import Consumer, Graph, Link, Node, as_link, consumers, links_of, output_nodes
+from comfyui.node_roles import (
+    LATENT_INPUTS,
+    TO_MASK,
+    ZERO_OUT,
+    conditioning_inputs,
+    is_empty_latent,
+    is_sampler,
+    is_text_encoder,
+    mask_input,
+    model_file,
+    picture_input,
+    size_input,
+    text_inputs,
+    typed_inputs,
 )
-"""The inputs of text encoders that hold a prompt (nodes.py and comfy_extras of 0.26.0)."""
+from comfyui.object_info import ObjectInfo
+from comfyui.switches import held_value
+
 _SEED_INPUTS = ("seed", "noise_seed", "noise")
-_LATENT_INPUTS = ("latent_image", "samples", "latent", "latents", "samples1")
-_PICTURE_INPUTS = (*_LATENT_INPUTS, "pixels", "image", "images", "destination", "input_image")
+_NOT_KEPT = "Preview"
+"""How the classes of outputs begin whose pictures are only looked at."""
+_PICTURE_INPUTS = (*LATENT_INPUTS, "pixels", "image", "images", "destination", "input_image")
+_CFG_INPUTS = ("cfg", "cfg_conds")
 _MODEL_INPUTS = ("model", "model1", "unet")
-_MODEL_FILES = ("ckpt_name", "unet_name", "model_name", "checkpoint")
-_PICTURE_LOADERS = ("LoadImage", "LoadImageOutput")
-_MASK_LOADER = "LoadImageMask"
-_TO_MASK = "ImageToMask"
 _SIZE_FOLLOWERS = ("CLIPTextEncodeSDXL", "ModelSamplingFlux")
 """Classes that are told the size of the latent once more."""
 
 
-class Kind(NamedTuple):
-    """A kind of plain value: the inputs of value nodes that hold one, and its types."""
-
-    inputs: tuple[str, ...]
-    types: tuple[type, ...]
-
-
-TEXT = Kind(("value", "text", "string", "prompt"), (str,))
-NUMBER = Kind(("value", "int", "float", "number", "seed", "noise_seed"), (int, float))
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A writable input, and the links that were followed to it."""
-
-    node_id: str
-    input_name: str
-    path: str
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Node and input: the same for the same place, by whatever path."""
-        return self.node_id, self.input_name
-
-
-@dataclass(frozen=True)
-class DeadEnd:
-    """Why following the links led to no input that could be written."""
-
-    reason: str
-
-
-Found = Spot | DeadEnd
-
-
-class Way(NamedTuple):
-    """A node and how it was reached; put into words only where somebody reads them."""
-
-    node_id: str
-    words: str
-    before: Way | None = None
-
-    def __str__(self) -> str:
-        words, way = [], self
-        while way.before is not None:
-            words.append(way.words)
-            way = way.before
-        return "".join([way.words, *reversed(words)])
-
-
-class Tracer:
+class Tracer(Follower):
     """The look-ups over one graph; built once for a binding."""
 
     def __init__(self, graph: Graph, object_info: ObjectInfo | None = None) -> None:
-        self.graph = graph
+        super().__init__(graph)
         self._object_info = object_info
-        outputs = output_nodes(graph, object_info)
-        running = set(upstream(graph, outputs)) if outputs else set(graph)
+        self._outputs = output_nodes(graph, object_info)
+        running = self.active_upstream(self._outputs) if self._outputs else set(graph)
         self.running = [node_id for node_id in graph if node_id in running]
         """The nodes that feed an output, in file order."""
-        self.samplers = [node_id for node_id in self.running if is_sampler(graph[node_id])]
-        samplers = set(self.samplers)
-        self.first_samplers = [
-            node_id
-            for node_id in self.samplers
-            if samplers.isdisjoint(upstream(graph, [node_id])[1:])
-        ]
+        found = [node_id for node_id in self.running if is_sampler(graph[node_id], object_info)]
+        refining = self._fed_by(found)
+        self.noisy = [node_id for node_id in found if self._adds_noise(node_id)]
+        """The samplers that begin a picture, or go back on one, by adding noise."""
+        noisy = set(self.noisy)
+        self.samplers = [i for i in found if i in noisy or i in refining] or found
+        """Those that make the picture; one that only makes a control image adds no noise."""
+        refining = self._fed_by(self.samplers)
+        self.first_samplers = [node_id for node_id in self.samplers if node_id not in refining]
         """Those that refine no other sampler's work."""
 
-    def texts(self, side: str) -> dict[str, list[Found]]:
-        """The texts behind one side, "positive" or "negative", of every sampler, by encoder."""
+    def texts(self, side: str, *, of_noisy: bool = False) -> dict[str, list[Found]]:
+        """The texts behind one side, "positive" or "negative", of every sampler, by encoder.
+
+        `of_noisy` leaves out samplers that only carry on what another began, as a refiner does.
+        """
         found: dict[str, list[Found]] = {}
-        for start in self._conditioned(self.samplers):
-            for way in self._conditioning(start, side):
-                node = self.graph[way.node_id]
-                if node["class_type"] == "ConditioningZeroOut":
-                    found[way.node_id] = [DeadEnd(f"{way} is zeroed out: there is no {side} text")]
-                elif is_text_encoder(node):
-                    names = [name for name in TEXT_INPUTS if name in node["inputs"]]
-                    found[way.node_id] = [self.holder(way, name, TEXT) for name in names]
+        for way, given in self._conditioning(self.noisy if of_noisy else self.samplers, side):
+            node = self.graph[way.node_id]
+            if node["class_type"] == ZERO_OUT:
+                found[way.node_id] = [DeadEnd(f"{way} is zeroed out: there is no {side} text")]
+                continue
+            names = text_inputs(node, given, self._object_info)
+            if names:
+                texts = [self.holder(way, name, TEXT) for name in names]
+                found[way.node_id] = _unique([*found.get(way.node_id, ()), *texts])
         return found
+
+    def kept(self) -> set[str]:
+        """The nodes that feed an output whose pictures are not only looked at."""
+        outputs = (i for i in self._outputs if not self.name(i).startswith(_NOT_KEPT))
+        return self.active_upstream(outputs)
 
     def guidance(self) -> list[Found]:
         """The `guidance` inputs that the positive conditioning passes through."""
         return _unique(
             self.holder(way, "guidance", NUMBER)
-            for start in self._conditioned(self.samplers)
-            for way in self._conditioning(start, "positive")
+            for way, _ in self._conditioning(self.samplers, "positive")
             if "guidance" in self.graph[way.node_id]["inputs"]
         )
 
     def cfg(self) -> list[Found]:
         """`cfg` on each sampler or on its guider."""
         return _unique(
-            self.holder(node_id, "cfg", NUMBER)
+            self.holder(node_id, name, NUMBER)
             for node_id in self._conditioned(self.samplers)
-            if "cfg" in self.graph[node_id]["inputs"]
+            for name in _CFG_INPUTS
+            if name in self.graph[node_id]["inputs"]
         )
 
     def seeds(self) -> list[Found]:
         """The seed of every sampler that adds noise, on itself or on its noise node."""
         return _unique(
             self.holder(node_id, name, NUMBER)
-            for node_id in self.samplers
-            if self.graph[node_id]["inputs"].get("add_noise") not in ("disable", False)
-            for name in _SEED_INPUTS
-            if name in self.graph[node_id]["inputs"]
+            for node_id in self.noisy
+            for name, value in self.graph[node_id]["inputs"].items()
+            # A noise that is no link is no seed, but how much of it.
+            if name in _SEED_INPUTS and (name != "noise" or as_link(value) is not None)
         )
 
     def steps(self) -> list[Found]:
         """`steps` of each sampler, or of the scheduler that makes its sigmas."""
-        return _unique(found for i in self.samplers for found in self._schedule(i, "steps"))
+        return _unique(self._schedule(self.samplers, "steps"))
 
     def step_ranges(self) -> Iterator[tuple[Spot, Spot]]:
         """Inputs that name a step, each with where the number of all steps is."""
@@ -156,199 +126,207 @@ class Tracer:
 
     def denoise(self) -> list[Found]:
         """`denoise` of each sampler that starts from a picture; not of one that refines another."""
-        return _unique(
-            found
+        from_pictures = [
+            node_id
             for node_id in self.first_samplers
-            if not self._latents_of(node_id)
-            for found in self._schedule(node_id, "denoise")
-        )
+            if any(self.follow(Way(node_id, ""), name) for name in self._latents_in(node_id))
+            and not any(self._latents_of([node_id]))
+        ]
+        return _unique(self._schedule(from_pictures, "denoise"))
 
     def empty_latents(self) -> list[str]:
-        """The nodes that make the empty latent which a sampler starts from."""
-        return list(dict.fromkeys(i for s in self.samplers for i in self._latents_of(s)))
+        """The nodes that make the empty latent which the picture starts from."""
+        return list(self._latents_of(self.first_samplers))
 
     def size(self, name: str) -> list[Found]:
         """`width` or `height` of the empty latents, and of what follows the same size."""
-        latents = self.empty_latents()
-        found = [self.holder(node_id, name, NUMBER) for node_id in latents]
-        sizes = [self.graph[node_id]["inputs"].get(name) for node_id in latents]
+        info = self._object_info
+        latents = [(i, size_input(self.graph[i], name, info)) for i in self.empty_latents()]
+        places = [(node_id, key) for node_id, key in latents if key is not None]
+        sizes = {repr(self.graph[node_id]["inputs"][key]) for node_id, key in places}
         for node_id in self.running:
             node = self.graph[node_id]
             if node["class_type"] in _SIZE_FOLLOWERS:
-                for follower in (name, f"target_{name}"):
-                    if follower in node["inputs"] and node["inputs"][follower] in sizes:
-                        found.append(self.holder(node_id, follower, NUMBER))
-        return _unique(found)
+                for key in (name, f"target_{name}"):
+                    if key in node["inputs"] and repr(node["inputs"][key]) in sizes:
+                        places.append((node_id, key))
+        return _unique(self.holder(node_id, key, NUMBER) for node_id, key in places)
 
     def model_loaders(self) -> list[str]:
         """The nodes that load the model of each sampler that refines no other's work."""
         starts = (*self.first_samplers, *self._conditioned(self.first_samplers))
-        ways = (way for start in starts for way in self._along(start, _MODEL_INPUTS, loads_model))
+        ways = self._along(starts, _MODEL_INPUTS, "MODEL", self._loads_model)
         return list(dict.fromkeys(way.node_id for way in ways))
 
     def model_files(self) -> list[Found]:
         """The inputs of the model loaders that name a file."""
-        return [
-            self.holder(node_id, name, TEXT)
-            for node_id in self.model_loaders()
-            for name in _MODEL_FILES
-            if name in self.graph[node_id]["inputs"]
-        ]
+        named = ((i, model_file(self.graph[i], self._object_info)) for i in self.model_loaders())
+        return _unique(self.holder(i, name, TEXT) for i, name in named if name is not None)
 
     def source_image(self) -> Spot | None:
         """The loader of the picture that a sampler starts from; else the first that loads one."""
-        for start in self.samplers:
-            for way in self._along(start, _PICTURE_INPUTS, is_picture_loader):
-                return Spot(way.node_id, "image", f"{way}.image")
-        for node_id in self.running:
+        for way in self._along(self.samplers, _PICTURE_INPUTS, "LATENT", self._loads_picture):
+            return self._loaded(way)
+        for node_id in self.pictures:
             # What ImageToMask alone takes is no picture but a mask.
-            if is_picture_loader(self.graph[node_id]) and self._users(node_id, 0) - {_TO_MASK}:
-                return Spot(node_id, "image", f"{self.name(node_id)}.image")
+            if self.users(node_id, 0) - {TO_MASK}:
+                return self._loaded(Way(node_id, self.name(node_id)))
         return None
 
     def mask_image(self) -> Spot | None:
         """The loader of the mask; the source's own where its alpha is the mask."""
+        info = self._object_info
+        for node_id in self.running:
+            name = mask_input(self.graph[node_id], info)
+            if name is not None:
+                return Spot(node_id, name, f"{self.name(node_id)}.{name}")
         source = self.source_image()
         own = [source.node_id] if source is not None else []
-        loaders = [i for i in self.running if is_picture_loader(self.graph[i]) and i not in own]
-        alone = [i for i in self.running if is_picture_loader(self.graph[i], (_MASK_LOADER,))]
-        by_alpha = [i for i in (*own, *loaders) if self._users(i, 1)]
-        by_color = [i for i in loaders if _TO_MASK in self._users(i, 0)]
-        for node_id in (*alone, *by_alpha, *by_color):
+        loaders = [node_id for node_id in self.pictures if node_id not in own]
+        by_alpha = [i for i in (*own, *loaders) if self.users(i, 1)]
+        by_color = [i for i in loaders if TO_MASK in self.users(i, 0)]
+        for node_id in (*by_alpha, *by_color):
             how = " (its mask is the picture's alpha)" if node_id in own else ""
-            return Spot(node_id, "image", f"{self.name(node_id)}.image{how}")
+            spot = self._loaded(Way(node_id, self.name(node_id)))
+            return Spot(spot.node_id, spot.input_name, f"{spot.path}{how}")
         return None
 
-    def holder(self, at: str | Way, name: str, kind: Kind) -> Found:
-        """Where the value of an input is kept: there, or behind the links that it arrives by."""
-        node_id = at if isinstance(at, str) else at.node_id
-        trail, seen = f"{self.name(at) if isinstance(at, str) else at}.{name}", {node_id}
-        while (link := as_link(self.graph[node_id]["inputs"].get(name))) is not None:
-            if link.node_id not in self.graph or link.node_id in seen:
-                return DeadEnd(f"{trail} links to a node that is not there, or to itself")
-            node_id = link.node_id
-            seen.add(node_id)
-            inputs = self.graph[node_id]["inputs"]
-            names = [key for key in kind.inputs if key in inputs and _may_hold(inputs[key], kind)]
-            if len(names) != 1:
-                return DeadEnd(f"{trail} is computed by {self.name(node_id)}")
-            name = names[0]
-            trail += f" → {self.name(node_id)}.{name}"
-        return Spot(node_id, name, trail)
+    @cached_property
+    def pictures(self) -> list[str]:
+        """The nodes that load a picture, in file order."""
+        return [i for i in self.running if self._loads_picture(self.graph[i])]
 
-    def name(self, node_id: str) -> str:
-        """Class and id, as paths show a node."""
-        return f"{self.graph[node_id]['class_type']} {node_id}"
-
-    def _users(self, node_id: str, slot: int) -> set[str]:
+    def users(self, node_id: str, slot: int) -> set[str]:
         """The classes of the nodes that take this output."""
-        link = Link(node_id, slot)
-        nodes = (self.graph[i] for i in self.running)
-        return {n["class_type"] for n in nodes if any(used == link for _, used in links_of(n))}
+        return self._users.get(Link(node_id, slot), set())
+
+    @cached_property
+    def _users(self) -> dict[Link, set[str]]:
+        users: dict[Link, set[str]] = {}
+        for node_id in self.running:
+            for _, link in links_of(self.graph[node_id]):
+                users.setdefault(link, set()).add(self.graph[node_id]["class_type"])
+        return users
+
+    def _loads_picture(self, node: Node) -> bool:
+        return picture_input(node, self._object_info) is not None
+
+    def _loads_model(self, node: Node) -> bool:
+        return model_file(node, self._object_info) is not None
+
+    def _loaded(self, way: Way) -> Spot:
+        name = picture_input(self.graph[way.node_id], self._object_info) or "image"
+        return Spot(way.node_id, name, way.then(way.node_id, f".{name}"))
+
+    def _fed_by(self, node_ids: Iterable[str]) -> set[str]:
+        """Every node that works on what one of these gives."""
+        waiting, found = list(node_ids), set[str]()
+        for node_id in waiting:  # grows while it is walked
+            for consumer in self._consumers.get(node_id, ()):
+                if consumer.node_id not in found:
+                    found.add(consumer.node_id)
+                    waiting.append(consumer.node_id)
+        return found
+
+    @cached_property
+    def _consumers(self) -> dict[str, list[Consumer]]:
+        return consumers(self.graph)
 
     def _conditioned(self, samplers: Iterable[str]) -> list[str]:
         """The nodes that take the conditioning: the samplers themselves or their guiders."""
         found = []
         for node_id in samplers:
-            guider = as_link(self.graph[node_id]["inputs"].get("guider"))
-            found.append(guider.node_id if guider and guider.node_id in self.graph else node_id)
+            guiders = typed_inputs(self.graph[node_id], self._object_info, "GUIDER") or ["guider"]
+            followed = self.follow(Way(node_id, ""), guiders[0])
+            found.append(node_id if followed is None else followed[0].node_id)
         return list(dict.fromkeys(found))
 
-    def _conditioning(self, start: str, side: str) -> Iterator[Way]:
-        """Every node on one side's conditioning, the nearest first, up to the text encoders."""
-        waiting, seen = [(Way(start, self.name(start)), side)], set()
+    def _conditioning(self, samplers: Iterable[str], side: str) -> Iterator[tuple[Way, str]]:
+        """Every node on one side's conditioning, the nearest first, up to the text encoders.
+
+        Each with the side that it gives there: a node with both can be crossed on the way.
+        """
+        info = self._object_info
+        waiting: list[tuple[Way, str]] = []
+        for start in self._conditioned(samplers):
+            inputs = self.graph[start]["inputs"]
+            # BasicGuider takes one conditioning, the positive one.
+            if side == "positive" or {"negative", "cond2"} & inputs.keys():
+                waiting.append((Way(start, self.name(start)), side))
+        seen: set[tuple[Link, str]] = set()
         for way, wanted in waiting:  # grows while it is walked
-            inputs = self.graph[way.node_id]["inputs"]
-            for name in _conditioning_inputs(inputs, wanted):
-                link = as_link(inputs[name])
-                if link is None or link.node_id not in self.graph or (link, wanted) in seen:
+            for name in conditioning_inputs(self.graph[way.node_id], wanted, info):
+                followed = self.follow(way, name)
+                if followed is None or (followed[0], wanted) in seen:
                     continue
+                link, next_way = followed
                 seen.add((link, wanted))
-                following = self.graph[link.node_id]
-                next_way = self._step(way, name, link.node_id)
-                yield next_way
-                if following["class_type"] == "ConditioningZeroOut" or is_text_encoder(following):
-                    continue
-                has_sides = {"positive", "negative"} <= following["inputs"].keys()
-                waiting.append((next_way, self._side_of(link) if has_sides else wanted))
+                node = self.graph[link.node_id]
+                has_sides = {"positive", "negative"} <= node["inputs"].keys()
+                given = self._side_of(link) if has_sides else wanted
+                yield next_way, given
+                if node["class_type"] != ZERO_OUT and not is_text_encoder(node, info):
+                    waiting.append((next_way, given))
 
     def _side_of(self, link: Link) -> str:
         """Which side a node that takes both gives here: positive first, then negative."""
-        before = link.slot
-        known = self._object_info and self._object_info.get(self.graph[link.node_id]["class_type"])
+        node = self.graph[link.node_id]
+        known = self._object_info and self._object_info.get(node["class_type"])
         if known:
             before = sum(output.type == "CONDITIONING" for output in known.outputs[: link.slot])
-        return "positive" if before == 0 else "negative"
+        else:  # what takes or loads a model, such as Efficient Loader, gives that first
+            before = link.slot - ("model" in node["inputs"] or model_file(node) is not None)
+        return "positive" if before <= 0 else "negative"
 
-    def _schedule(self, sampler: str, name: str) -> Iterator[Found]:
-        for way in self._along(sampler, ("sigmas",), lambda node: name in node["inputs"]):
-            yield self.holder(way, name, NUMBER)
+    def _schedule(self, samplers: Iterable[str], name: str) -> Iterator[Found]:
+        ways = self._along(samplers, ("sigmas",), "SIGMAS", lambda node: name in node["inputs"])
+        return (self.holder(way, name, NUMBER) for way in ways)
 
-    def _latents_of(self, sampler: str) -> list[str]:
-        return [way.node_id for way in self._along(sampler, _LATENT_INPUTS, is_empty_latent)]
+    def _latents_in(self, node_id: str) -> list[str]:
+        return self._carrying(node_id, LATENT_INPUTS, "LATENT")
+
+    def _latents_of(self, samplers: Iterable[str]) -> Iterator[str]:
+        info = self._object_info
+        ways = self._along(
+            samplers, LATENT_INPUTS, "LATENT", lambda node: is_empty_latent(node, info)
+        )
+        return (way.node_id for way in ways)
 
     def _along(
-        self, start: str, names: tuple[str, ...], wanted: Callable[[Node], bool]
+        self,
+        starts: Iterable[str],
+        names: tuple[str, ...],
+        type_name: str,
+        wanted: Callable[[Node], bool],
     ) -> Iterator[Way]:
-        """The nearest nodes that are wanted, from `start` on along inputs of these names."""
-        waiting, seen = [Way(start, self.name(start))], {start}
-        for way in waiting:  # grows while it is walked
-            node = self.graph[way.node_id]
-            if wanted(node):
-                yield way
-                continue
-            for name in names:
-                link = as_link(node["inputs"].get(name))
-                if link is not None and link.node_id in self.graph and link.node_id not in seen:
-                    seen.add(link.node_id)
-                    waiting.append(self._step(way, name, link.node_id))
+        """The nearest nodes that are wanted, from each start on along inputs of these names.
 
-    def _step(self, way: Way, input_name: str, node_id: str) -> Way:
-        return Way(node_id, f".{input_name} → {self.name(node_id)}", way)
+        A node without any of them is left by its inputs of the type, where its class is known.
+        """
+        seen = set(starts := list(dict.fromkeys(starts)))
+        for start in starts:
+            waiting = [Way(start, self.name(start))]
+            for way in waiting:  # grows while it is walked
+                if wanted(self.graph[way.node_id]):
+                    yield way
+                    continue
+                for name in self._carrying(way.node_id, names, type_name):
+                    followed = self.follow(way, name)
+                    if followed is not None and followed[0].node_id not in seen:
+                        seen.add(followed[0].node_id)
+                        waiting.append(followed[1])
 
+    def _carrying(self, node_id: str, names: tuple[str, ...], type_name: str) -> list[str]:
+        node = self.graph[node_id]
+        named = [name for name in names if name in node["inputs"]]
+        return named or typed_inputs(node, self._object_info, type_name)
 
-def is_sampler(node: Node) -> bool:
-    """True for a node that turns a latent into another by a model and conditioning."""
-    inputs = node["inputs"]
-    guided = as_link(inputs.get("guider")) is not None or {"positive", "negative"} <= inputs.keys()
-    return guided and "latent_image" in inputs
-
-
-def is_text_encoder(node: Node) -> bool:
-    """True for a node that makes conditioning from text; GLIGEN's boxes only add to one."""
-    inputs = node["inputs"]
-    has_text = any(name in inputs for name in TEXT_INPUTS)
-    from_clip = "clip" in inputs and "conditioning_to" not in inputs
-    return has_text and (from_clip or "TextEncode" in node["class_type"])
-
-
-def is_empty_latent(node: Node) -> bool:
-    """True for EmptyLatentImage, EmptySD3LatentImage and their like."""
-    class_type = node["class_type"]
-    return class_type.startswith("Empty") and "Latent" in class_type and "width" in node["inputs"]
-
-
-def is_picture_loader(node: Node, classes: tuple[str, ...] = _PICTURE_LOADERS) -> bool:
-    """True for a node that loads a picture by its name."""
-    return node["class_type"] in classes and "image" in node["inputs"]
-
-
-def loads_model(node: Node) -> bool:
-    """True for a node that loads a model from a file."""
-    return any(name in node["inputs"] for name in _MODEL_FILES)
-
-
-def _may_hold(value: object, kind: Kind) -> bool:
-    return as_link(value) is not None or type(value) in kind.types
-
-
-def _conditioning_inputs(inputs: Mapping[str, object], side: str) -> list[str]:
-    if side in inputs:
-        return [side]
-    is_guider = "model" in inputs  # BasicGuider takes one conditioning, the positive one
-    if "positive" in inputs or "negative" in inputs or (is_guider and side == "negative"):
-        return []
-    return [name for name in inputs if name.startswith("conditioning")]
+    def _adds_noise(self, sampler: str) -> bool:
+        inputs = self.graph[sampler]["inputs"]
+        if held_value(self.graph, inputs.get("add_noise")) in ("disable", False):
+            return False
+        followed = self.follow(Way(sampler, ""), "noise")
+        return followed is None or self.graph[followed[0].node_id]["class_type"] != "DisableNoise"
 
 
 def _unique(found: Iterable[Found]) -> list[Found]:

@@ -7,10 +7,12 @@ Look-ups along the graph are in `comfyui/graph.py`. Knows nothing of sockets, pr
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfyui import loading
+from comfyui.claims import read_overrides
 from comfyui.graph import Graph
 from comfyui.object_info import ObjectInfo
 from comfyui.validation import WorkflowProblem, validate
@@ -20,12 +22,22 @@ if TYPE_CHECKING:
     from image_provider import ImageGenerationRequest
 
 
+BINDINGS_SUFFIX = ".bindings.json"
+
+
 class Workflow:
     """An API-format graph and where it came from; `source` is a file name for messages, or None."""
 
-    def __init__(self, graph: Graph, source: str | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        source: str | None = None,
+        overrides: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """`overrides` are the places ("6.text") that the user names for a parameter."""
         self._graph = loading.copy_graph(graph)
         self.source = source
+        self.overrides = dict(overrides or {})
 
     @classmethod
     def from_file(
@@ -37,11 +49,17 @@ class Workflow:
     ) -> Workflow:
         """Loads API format, UI format, or a picture with an embedded graph.
 
-        UI format needs `object_info` to be read in full. Raises WorkflowError, naming file and
-        place, for anything that is no workflow.
+        UI format needs `object_info` to be read in full. A file of the same name that ends in
+        `.bindings.json` says where parameters go: {"prompt": ["6.text"]}. Raises WorkflowError,
+        naming file and place, for anything that is no workflow.
         """
         path = Path(path)
-        return cls(loading.read_file(path, object_info, max_bytes), path.name)
+        graph = loading.read_file(path, object_info, max_bytes)
+        beside = loading.read_beside(path, BINDINGS_SUFFIX)
+        if beside is None:
+            return cls(graph, path.name)
+        name = path.with_suffix(BINDINGS_SUFFIX).name
+        return cls(graph, path.name, read_overrides(beside, name))
 
     @classmethod
     def from_dict(cls, data: object, object_info: ObjectInfo | None = None) -> Workflow:

@@ -19,8 +19,9 @@ GRAPH = {"1": {"class_type": "SaveImage", "inputs": {}, "_meta": {"title": "x"}}
 def library(tmp_path):
     folder = tmp_path / "flows"
     (folder / "sub").mkdir(parents=True)
-    for name in ("a.json", "sub/b.json", "a.bindings.json", "../outside.json"):
+    for name in ("a.json", "sub/b.json", "../outside.json"):
         (folder / name).write_text(json.dumps(GRAPH), encoding="utf-8")
+    (folder / "a.bindings.json").write_text("{}", encoding="utf-8")
     return WorkflowLibrary(folder)
 
 

@@ -1,0 +1,194 @@
+"""Along the links of a graph, to where a value is kept.
+
+Owns going past switches on their active branch, through primitives, and through what puts texts
+together. Pure: reads a graph, changes nothing. A `Spot` is an input that can be written, with the
+path that led to it; a `DeadEnd` says why there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from comfyui.graph import Graph, Link, as_link, links_of
+from comfyui.prompt_texts import source_names, user_score
+from comfyui.switches import handed_on, switch_of
+
+_LONGEST_PATH = 30
+"""Steps that a path is told in; of a longer one the first and the last ones."""
+
+
+class Kind(NamedTuple):
+    """A kind of plain value: the inputs of value nodes that hold one, and its types."""
+
+    inputs: tuple[str, ...]
+    types: tuple[type, ...]
+
+
+TEXT = Kind(("value", "text", "string", "prompt"), (str,))
+FLAG = Kind(("value", "boolean", "int", "number"), (bool, int))
+NUMBER = Kind(("value", "int", "float", "number", "seed", "noise_seed"), (int, float))
+
+# Nodes that give several values, by their slots: KSampler Config (rgthree-comfy, py/).
+_VALUES_BY_SLOT = {"KSampler Config (rgthree)": ("steps_total", "refiner_step", "cfg")}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Way:
+    """A node and how it was reached; put into words only where somebody reads them."""
+
+    node_id: str
+    words: str
+    before: Way | None = None
+    start: str = ""
+    steps: int = 0
+
+    def then(self, node_id: str, words: str) -> Way:
+        """The way one step on."""
+        return Way(node_id, words, self, self.start or self.words, self.steps + 1)
+
+    def __str__(self) -> str:
+        words, way = [self.words], self
+        while way.before is not None and len(words) < _LONGEST_PATH:
+            way = way.before
+            words.append(way.words)
+        if way.before is not None:
+            words[-1] = words[-1][words[-1].find(" → ") :]
+            words += [f" → … {way.steps - 1} more …", self.start]
+        return "".join(reversed(words))
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A writable input, and in words how it was found."""
+
+    node_id: str
+    input_name: str
+    path: str | Way = field(compare=False)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Node and input: the same for the same place, by whatever path."""
+        return self.node_id, self.input_name
+
+
+@dataclass(frozen=True)
+class DeadEnd:
+    """Why following the links led to no input that could be written."""
+
+    reason: str
+
+
+Found = Spot | DeadEnd
+
+
+class Follower:
+    """Follows the links of one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def holder(self, at: str | Way, name: str, kind: Kind) -> Found:
+        """Where the value of an input is kept: there, or behind the links that it arrives by.
+
+        A text that is put together from several is kept where the user would type his part.
+        """
+        way = Way(at, self.name(at)) if isinstance(at, str) else at
+        ended = self._kept(way, name, kind, {way.node_id})
+        if not isinstance(ended, Way):
+            return ended
+        scores = {}
+        for spot in self._parts(ended) if kind is TEXT else ():
+            node, is_on_the_spot = self.graph[spot.node_id], spot.node_id == ended.node_id
+            scores[spot] = user_score(node, spot.input_name, is_on_the_spot)
+        best = [spot for spot, score in scores.items() if score == max(scores.values())]
+        if len(best) == 1:
+            return best[0]
+        return DeadEnd(f"{way}.{name} is computed by {self.name(ended.node_id)}")
+
+    def _kept(self, way: Way, name: str, kind: Kind, seen: set[str]) -> Found | Way:
+        """Where a value is kept; the way to the node that computes it where one does."""
+        node_id = way.node_id
+        way = way.then(node_id, f".{name}")
+        while True:
+            node_id, name, passed = self.past_switches(node_id, name)
+            way = way.then(node_id, passed) if passed else way
+            link = as_link(self.graph[node_id]["inputs"].get(name))
+            if link is None:
+                return Spot(node_id, name, way)
+            if link.node_id not in self.graph or link.node_id in seen:
+                return DeadEnd(f"{way} links to a node that is not there, or to itself")
+            node_id = link.node_id
+            seen.add(node_id)
+            names = self._value_inputs(link, kind)
+            if len(names) != 1:
+                return way.then(node_id, f" → {self.name(node_id)}")
+            name = names[0]
+            way = way.then(node_id, f" → {self.name(node_id)}.{name}")
+
+    def _value_inputs(self, link: Link, kind: Kind) -> list[str]:
+        """The inputs of a node that may hold the value which it gives at an output."""
+        node = self.graph[link.node_id]
+        names = kind.inputs
+        if kind is NUMBER and node["class_type"] in _VALUES_BY_SLOT:
+            names = _VALUES_BY_SLOT[node["class_type"]][link.slot : link.slot + 1]
+        inputs = node["inputs"]
+        return [key for key in names if key in inputs and _may_hold(inputs[key], kind)]
+
+    def _parts(self, way: Way) -> list[Spot]:
+        """Every text that a node puts together, by whatever nodes between."""
+        waiting, seen, parts = [way], {way.node_id}, []
+        for way in waiting:  # grows while it is walked
+            for name in source_names(self.graph[way.node_id]["inputs"]):
+                ended = self._kept(way, name, TEXT, seen)
+                if isinstance(ended, Way):
+                    waiting.append(ended)
+                elif isinstance(ended, Spot):
+                    parts.append(ended)
+        return parts
+
+    def past_switches(self, node_id: str, name: str) -> tuple[str, str, str]:
+        """The input that really decides: past switches, on the branch that is active."""
+        passed, seen = [], {node_id}
+        while (link := as_link(self.graph[node_id]["inputs"].get(name))) is not None:
+            if link.node_id not in self.graph or link.node_id in seen:
+                break
+            following = handed_on(self.graph, link.node_id)
+            if following is None:
+                break
+            node_id, name = link.node_id, following
+            seen.add(node_id)
+            passed.append(f" → {self.name(node_id)}.{name}")
+        return node_id, name, "".join(passed)
+
+    def active_upstream(self, node_ids: Iterable[str]) -> set[str]:
+        """These nodes and all that feed them, without the branches that switches leave out."""
+        waiting = [node_id for node_id in node_ids if node_id in self.graph]
+        found = set(waiting)
+        while waiting:
+            node_id = waiting.pop()
+            chosen = handed_on(self.graph, node_id)
+            switch = None if chosen is None else switch_of(self.graph[node_id])
+            for name, link in links_of(self.graph[node_id]):
+                is_new = link.node_id in self.graph and link.node_id not in found
+                if is_new and (chosen is None or name in (chosen, switch and switch.selector)):
+                    found.add(link.node_id)
+                    waiting.append(link.node_id)
+        return found
+
+    def follow(self, way: Way, name: str) -> tuple[Link, Way] | None:
+        """The node behind an input, past switches; None when there is none."""
+        node_id, last, passed = self.past_switches(way.node_id, name)
+        link = as_link(self.graph[node_id]["inputs"].get(last))
+        if link is None or link.node_id not in self.graph:
+            return None
+        return link, way.then(link.node_id, f".{name}{passed} → {self.name(link.node_id)}")
+
+    def name(self, node_id: str) -> str:
+        """Class and id, as paths show a node."""
+        return f"{self.graph[node_id]['class_type']} {node_id}"
+
+
+def _may_hold(value: object, kind: Kind) -> bool:
+    return as_link(value) is not None or type(value) in kind.types

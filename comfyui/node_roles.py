@@ -1,0 +1,172 @@
+"""What a node is for: sampler, text encoder, loader, by its class and inputs.
+
+Owns the class names and input names that are known without a server, and what a server's
+object_info says of the others: unknown custom nodes are told by the types of their inputs and
+outputs. Pure; looks at one node at a time and follows no link.
+"""
+
+from __future__ import annotations
+
+from comfyui.graph import Node, as_link
+from comfyui.object_info import NodeInfo, ObjectInfo
+
+SIDES = ("positive", "negative")
+LATENT_INPUTS = ("latent_image", "samples", "latent", "latents", "samples1")
+ZERO_OUT = "ConditioningZeroOut"
+TO_MASK = "ImageToMask"
+
+_TEXT_INPUTS = (
+    *("text", "text_g", "text_l", "prompt", "user_prompt"),
+    *("clip_l", "clip_g", "t5xxl", "llama", "bert", "mt5xl", "qwen25_7b"),
+)
+"""The inputs of text encoders that hold a prompt (nodes.py and comfy_extras of 0.26.0)."""
+_SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"})
+_MODEL_FILES = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name", "checkpoint")
+_MODEL_FOLDERS = frozenset({"checkpoints", "diffusion_models", "diffusers"})
+_SOURCES = frozenset({"LATENT", "IMAGE", "CONDITIONING", "MODEL"})
+# ETN_…: comfyui-tooling-nodes; these two take the picture itself, as base64 text.
+_PICTURE_LOADERS = {
+    "LoadImage": "image",
+    "LoadImageOutput": "image",
+    "ETN_LoadImageBase64": "image",
+}
+_MASK_LOADERS = {"LoadImageMask": "image", "ETN_LoadMaskBase64": "mask"}
+
+
+def known(node: Node, info: ObjectInfo | None) -> NodeInfo | None:
+    """What the server says of a node's class; None where nobody has."""
+    return None if info is None else info.get(node["class_type"])
+
+
+def typed_inputs(node: Node, info: ObjectInfo | None, type_name: str) -> list[str]:
+    """The inputs of a node that its class declares with this type; none of an unknown class."""
+    described = known(node, info)
+    if described is None:
+        return []
+    declared = described.inputs
+    return [
+        name for name in node["inputs"] if name in declared and declared[name].type == type_name
+    ]
+
+
+def is_sampler(node: Node, info: ObjectInfo | None = None) -> bool:
+    """True for a node that turns a latent into another by a model and conditioning."""
+    inputs = node["inputs"]
+    if node["class_type"] in _SAMPLERS:
+        return True
+    sided = inputs.keys() >= set(SIDES)
+    if "latent_image" in inputs and (as_link(inputs.get("guider")) is not None or sided):
+        return True
+    if not typed_inputs(node, info, "LATENT"):
+        return False
+    guided = bool(typed_inputs(node, info, "GUIDER"))
+    return guided or (
+        set(SIDES) <= set(typed_inputs(node, info, "CONDITIONING"))
+        and bool(typed_inputs(node, info, "MODEL"))
+    )
+
+
+def text_inputs(node: Node, side: str, info: ObjectInfo | None = None) -> list[str]:
+    """The inputs of a text encoder that hold a prompt; none of any other node.
+
+    `side`, "positive" or "negative", tells them apart where one node has both. GLIGEN's boxes only
+    add to the text of an encoder.
+    """
+    inputs = node["inputs"]
+    if side in inputs and _is_text(node, side, info):
+        return [side]
+    names = [name for name in _TEXT_INPUTS if name in inputs]
+    by_clip = "clip" in inputs and "conditioning_to" not in inputs
+    if names and (by_clip or "TextEncode" in node["class_type"]):
+        return names
+    described = known(node, info)
+    if described is None or all(output.type != "CONDITIONING" for output in described.outputs):
+        return []
+    if any(entry.type == "CONDITIONING" for entry in described.inputs.values()):
+        return []
+    texts = typed_inputs(node, info, "STRING")
+    return [name for name in texts if described.inputs[name].multiline] or texts
+
+
+def is_text_encoder(node: Node, info: ObjectInfo | None = None) -> bool:
+    """True for a node that makes conditioning from text."""
+    return any(text_inputs(node, side, info) for side in SIDES)
+
+
+def _is_text(node: Node, name: str, info: ObjectInfo | None) -> bool:
+    """Whether an input is a text; of a class that nobody described, as far as its value tells."""
+    if known(node, info) is not None:
+        return name in typed_inputs(node, info, "STRING")
+    return isinstance(node["inputs"][name], str) or node["class_type"] == "Efficient Loader"
+
+
+def size_input(node: Node, name: str, info: ObjectInfo | None = None) -> str | None:
+    """The input of a node that makes an empty latent for its `name`, width or height."""
+    inputs = node["inputs"]
+    if f"empty_latent_{name}" in inputs:  # Efficient Loader (efficiency-nodes-comfyui)
+        return f"empty_latent_{name}"
+    if name not in inputs:
+        return None
+    class_type, described = node["class_type"], known(node, info)
+    if class_type.startswith("Empty") and "Latent" in class_type:
+        return name
+    if described is None or all(output.type != "LATENT" for output in described.outputs):
+        return None
+    changes = any(entry.type in _SOURCES for entry in described.inputs.values())
+    return None if changes else name
+
+
+def is_empty_latent(node: Node, info: ObjectInfo | None = None) -> bool:
+    """True for EmptyLatentImage, EmptySD3LatentImage and their like."""
+    return size_input(node, "width", info) is not None
+
+
+def model_file(node: Node, info: ObjectInfo | None = None) -> str | None:
+    """The input that names the model file which a node loads; None for a node that loads none."""
+    inputs = node["inputs"]
+    named = next((name for name in _MODEL_FILES if name in inputs), None)
+    described = known(node, info)
+    if named is not None or described is None:
+        return named
+    declared = described.inputs
+    return next(
+        (n for n in inputs if n in declared and declared[n].model_folder in _MODEL_FOLDERS), None
+    )
+
+
+def picture_input(node: Node, info: ObjectInfo | None = None) -> str | None:
+    """The input that names the picture which a node loads; None for a node that loads none."""
+    return _loaded(node, info, _PICTURE_LOADERS, "IMAGE")
+
+
+def mask_input(node: Node, info: ObjectInfo | None = None) -> str | None:
+    """The input that names the file which a node loads a mask, and no picture, from."""
+    return _loaded(node, info, _MASK_LOADERS, "MASK")
+
+
+def _loaded(node: Node, info: ObjectInfo | None, classes: dict[str, str], gives: str) -> str | None:
+    inputs = node["inputs"]
+    name = classes.get(node["class_type"])
+    if name is not None:
+        return name if name in inputs else None
+    described = known(node, info)
+    if described is None or not described.outputs or described.outputs[0].type != gives:
+        return None
+    declared = described.inputs
+    return next((n for n in inputs if n in declared and declared[n].upload == "image"), None)
+
+
+def conditioning_inputs(node: Node, side: str, info: ObjectInfo | None = None) -> list[str]:
+    """The inputs that bring what conditions one side.
+
+    A node with both sides has one of each. Others take whatever they take for the side that they
+    are on; by its type where the class is known, else by its name.
+    """
+    inputs = node["inputs"]
+    if "cond1" in inputs:  # DualCFGGuider: the prompt, its lesser form, nothing
+        names = ["cond1"] if side == "positive" else ["cond2", "negative"]
+        return [name for name in names if name in inputs]
+    if any(name in inputs for name in SIDES):
+        return [side] if side in inputs else []
+    typed = typed_inputs(node, info, "CONDITIONING")
+    return typed or [name for name in inputs if name.startswith("cond")]

@@ -1,0 +1,129 @@
+"""Placeholders in the texts of a workflow, such as %prompt%, as other front ends write them. Pure.
+
+The text that had them is kept in the node's `_meta`: a graph that was bound binds again as its
+workflow does. Texts that the user gave are never looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from comfyui.claims import PREFIX_INPUT, given_values
+from comfyui.following import Spot
+from comfyui.graph import Graph, Node
+from image_provider import ImageGenerationRequest, WorkflowError
+
+_PARAMETERS = {
+    "prompt": "prompt",
+    "negative_prompt": "negative_prompt",
+    "model": "model",
+    "seed": "seed",
+    "steps": "steps",
+    "scale": "guidance_scale",
+    "denoise": "strength",
+    "width": "width",
+    "height": "height",
+}
+_PLACEHOLDER = re.compile(f"%({'|'.join(_PARAMETERS)})%")
+# The server itself fills %width% and %height% there (folder_paths.py, get_save_image_path).
+_IN_PREFIX = re.compile(f"%({'|'.join(w for w in _PARAMETERS if w not in ('width', 'height'))})%")
+_TEXTS = frozenset({"prompt", "negative_prompt", "model"})
+_WORDY = re.compile(r"[^\W\dx_]")
+_KEPT = "placeholders"
+
+
+class Filling(NamedTuple):
+    """An input whose placeholders are filled.
+
+    `parameters` are those that it has, `placed` those of them that have their place by it: a seed
+    in the name of a file is no seed of a sampler.
+    """
+
+    parameters: tuple[str, ...]
+    placed: tuple[str, ...]
+    spot: Spot
+    value: Any
+
+
+def has_placeholder(text: object) -> bool:
+    """Whether a value is a text with a placeholder in it."""
+    return isinstance(text, str) and _PLACEHOLDER.search(text) is not None
+
+
+def fill_placeholders(
+    graph: Graph,
+    request: ImageGenerationRequest,
+    skipped: Container[tuple[str, str]],
+    source: str | None,
+) -> Iterator[Filling]:
+    """Every input with placeholders, filled in one pass, so that none in the values counts.
+
+    Raises WorkflowError for a placeholder that the request has nothing for.
+    """
+    given = given_values(request)
+    own = [value for value in given.values() if isinstance(value, str)]
+    # A size that was not given has a number all the same; a placeholder has to become one.
+    values = {**given, "width": int(request.width), "height": int(request.height)}
+    for node_id, node in graph.items():
+        for name, value in list(node["inputs"].items()):
+            text = _kept(node, name) or value
+            if not isinstance(text, str) or text in own or (node_id, name) in skipped:
+                continue
+            pattern = _IN_PREFIX if name == PREFIX_INPUT else _PLACEHOLDER
+            words = tuple(dict.fromkeys(pattern.findall(text)))
+            if words:
+                _refuse_empty(words, values, node_id, node["class_type"], name, source)
+                _keep(node, name, text)
+                parameters = tuple(_PARAMETERS[word] for word in words)
+                spot = Spot(node_id, name, f"placeholder in {node['class_type']} {node_id}.{name}")
+                filled = _filled(text, pattern, values)
+                yield Filling(parameters, _placed(parameters, name, text), spot, filled)
+
+
+def _kept(node: Node, name: str) -> str | None:
+    """The text that an input had before its placeholders were filled."""
+    texts = node.get("_meta", {}).get(_KEPT)
+    text = texts.get(name) if isinstance(texts, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def _keep(node: Node, name: str, text: str) -> None:
+    meta = node.setdefault("_meta", {})
+    before = meta.get(_KEPT)
+    meta[_KEPT] = {**(before if isinstance(before, dict) else {}), name: text}
+
+
+def _placed(parameters: tuple[str, ...], name: str, text: str) -> tuple[str, ...]:
+    if name == PREFIX_INPUT:
+        return ()
+    in_words = _WORDY.search(_PLACEHOLDER.sub("", text)) is not None or _TEXTS & {*parameters}
+    return tuple(entry for entry in parameters if entry in _TEXTS or not in_words)
+
+
+def _refuse_empty(
+    words: tuple[str, ...],
+    values: Mapping[str, Any],
+    node_id: str,
+    class_type: str,
+    name: str,
+    source: str | None,
+) -> None:
+    empty = next((word for word in words if _PARAMETERS[word] not in values), None)
+    if empty is not None:
+        raise WorkflowError(
+            f"workflow {source or 'given'}, node {node_id} {class_type}, {name}: the placeholder "
+            f"%{empty}% has nothing to fill it; give {_PARAMETERS[empty]}",
+            file=source,
+            node_id=node_id,
+            class_type=class_type,
+            input_name=name,
+        )
+
+
+def _filled(text: str, pattern: re.Pattern[str], values: Mapping[str, Any]) -> Any:
+    alone = pattern.fullmatch(text)
+    if alone is not None:
+        return values[_PARAMETERS[alone.group(1)]]
+    return pattern.sub(lambda match: str(values[_PARAMETERS[match.group(1)]]), text)
