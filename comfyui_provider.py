@@ -22,12 +22,19 @@ from comfyui.address import ServerAddress
 from comfyui.choosing import Choice, WorkflowChooser, mode_of
 from comfyui.client import ComfyUIClient, Limits
 from comfyui.futures import GenerationFuture, start
-from comfyui.generation import PROVIDER, Generation, Plan
-from comfyui.graph import Graph, find_by_class
-from comfyui.jobs import CancelToken, wait_for_prompt
+from comfyui.generation import (
+    PROVIDER,
+    Generation,
+    OnMissingNode,
+    Plan,
+    do_without_missing,
+    naming,
+)
+from comfyui.graph import Graph, plain_graph
+from comfyui.jobs import CancelToken
 from comfyui.library import WorkflowLibrary
+from comfyui.low_level import LowLevelMethods
 from comfyui.object_info import ObjectInfo
-from comfyui.results import select_outputs
 from comfyui.servers import EMBEDDED, Server, Servers
 from comfyui.source_upload import Prepared, prepare
 from comfyui.status import ServerStatus, server_status
@@ -52,17 +59,18 @@ logger = logging.getLogger(__name__)
 _DRAWN_SEED_BITS = 53
 """A drawn seed stays whole in the editor, which keeps numbers as 64-bit floats."""
 _MODES = ("T2I", "I2I", "INPAINT")
-_MODEL_FOLDERS = ("checkpoints", "diffusion_models")
 
 _MakePlan = Callable[[Server], Plan]
 
 
-class ComfyUIProvider(ImageProvider):
+class ComfyUIProvider(LowLevelMethods, ImageProvider):
     """Pictures from ComfyUI; one provider serves many threads.
 
     `server_address` is host:port, a URL, a comma-separated list, or "embedded" for a server of the
     library's own that draws procedural pictures. `api_key` is a bearer token for a proxy in front
     of the server, `comfy_org_api_key` the key that API nodes need. `limits` are in seconds.
+    `on_missing_node` says what becomes of a node that the server lacks: "bypass" passes it through
+    where the graph makes sense without it, with a warning; "error" refuses the workflow.
     """
 
     provider_name = PROVIDER
@@ -82,8 +90,12 @@ class ComfyUIProvider(ImageProvider):
         allow_absolute_workflows: bool = False,
         source_roots: Roots = FROM_SETTINGS,
         limits: Limits | None = None,
+        on_missing_node: OnMissingNode = "bypass",
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name != "self"}
+        if not isinstance(server_address, str):
+            raise TypeError(f"server_address must be a str, not {type(server_address).__name__}")
+        self._on_missing = on_missing_node
         self.server_address = server_address
         self.temp_dir = Path(temp_dir)
         self.client_id = client_id or str(uuid.uuid4())
@@ -129,10 +141,12 @@ class ComfyUIProvider(ImageProvider):
 
     def generate(self, request: ImageGenerationRequest) -> ImageGenerationResult:
         """Makes the pictures; a failure is a result with `error` and `error_type`, not a raise."""
+        _check_request(request)
         return self._run(request, CancelToken(), lambda server: self._plan(request, server))
 
     def submit(self, request: ImageGenerationRequest) -> GenerationFuture:
         """`generate` in the background; the Future's `cancel` also ends the job on the server."""
+        _check_request(request)
         return start(
             lambda token: self._run(request, token, lambda server: self._plan(request, server))
         )
@@ -145,7 +159,9 @@ class ComfyUIProvider(ImageProvider):
         return self._run(
             request,
             CancelToken(),
-            lambda _: Plan(Choice("given graph", Workflow.from_dict(graph)), Prepared(request)),
+            lambda _: Plan(
+                Choice("given graph", Workflow.from_dict(plain_graph(graph))), Prepared(request)
+            ),
         )
 
     def execute_comfy_workflow(
@@ -164,7 +180,8 @@ class ComfyUIProvider(ImageProvider):
     ) -> ImageGenerationResult:
         """Runs a workflow file of the caller's own; the mode is "T2I", "I2I" or "INPAINT".
 
-        An empty `neg_prompt` leaves the workflow's. Raises ValueError for an unknown mode.
+        An empty `neg_prompt` leaves the workflow's. IMAGE_SOURCE_ROOTS binds `input_image_path` as
+        it does a request's images. Raises ValueError for an unknown mode.
         """
         if mode_switch_value not in _MODES:
             raise ValueError(f"mode_switch_value must be one of {', '.join(_MODES)}")
@@ -198,15 +215,19 @@ class ComfyUIProvider(ImageProvider):
         Without a server that answers, the default workflow is taken to have its models. Raises
         ImageGenerationError for what cannot be built.
         """
+        _check_request(request)
         info: ObjectInfo | None = None
         try:
             info = self._servers.pick().object_info()
         except ImageGenerationError as error:
             logger.debug("building without a server: %s", error)
         plan = self._prepared(request, self._chooser.choose(request, info))
-        return plan.choice.workflow.bind(
-            replace(plan.prepared.request, seed=plan.seeds[0]), info
-        ).graph
+        seeded = replace(plan.prepared.request, seed=plan.seeds[0])
+        with naming(plan.choice.name):
+            graph = plan.choice.workflow.bind(seeded, info).graph
+        if info is None:
+            return graph
+        return do_without_missing(graph, info, self._on_missing, plan.choice.name)[0]
 
     def _plan(self, request: ImageGenerationRequest, server: Server) -> Plan:
         return self._prepared(request, self._choose(request, server))
@@ -222,7 +243,13 @@ class ComfyUIProvider(ImageProvider):
             request = _with_default_size(request)
         if choice.model is not None:
             request = replace(request, model=choice.model)
-        prepared = prepare(request, choice.workflow.graph, choice.name, self._source_roots)
+        prepared = prepare(
+            request,
+            choice.workflow.graph,
+            choice.name,
+            self._source_roots,
+            self._servers.own_file,
+        )
         first = request.seed if request.seed is not None else secrets.randbits(_DRAWN_SEED_BITS)
         seeds = [(first + number) % (MAX_SEED + 1) for number in range(request.num_images)]
         return Plan(choice, prepared, seeds)
@@ -234,9 +261,10 @@ class ComfyUIProvider(ImageProvider):
         generation: Generation | None = None
         failure: ImageGenerationError | None = None
         try:
-            server = self._servers.pick()
-            generation = Generation(server, make_plan(server), token, self._extra_data)
-            generation.run()
+            with self._servers.at_work() as server:
+                plan = make_plan(server)
+                generation = Generation(server, plan, token, self._extra_data, self._on_missing)
+                generation.run()
         except ImageGenerationError as error:
             error.provider = self.provider_name
             logger.debug("generation failed", exc_info=True)
@@ -259,6 +287,7 @@ class ComfyUIProvider(ImageProvider):
         else:
             result = ImageGenerationResult(True, [], self.provider_name, model, metadata=metadata)
         if generation is not None:
+            generation.remember(self._servers)
             result.images = generation.images  # those of a failed one that were finished, too
             result.recipe = generation.recipe(request)
         logger.info(
@@ -321,58 +350,10 @@ class ComfyUIProvider(ImageProvider):
         loaded = self.library.load(workflow, server.object_info()) if workflow else None
         return server_status(server, loaded)
 
-    # Low level: these raise ImageGenerationError
 
-    def queue_prompt(self, prompt_json: Graph, client_id: str | None = None) -> str:
-        """Queues a graph under a client id as given, without a socket; its prompt id."""
-        client = self._client()
-        accepted = client.post_prompt(
-            prompt_json,
-            prompt_id=str(uuid.uuid4()),
-            client_id=client_id,
-            extra_data=self._extra_data,
-        )
-        return accepted.prompt_id
-
-    def get_history(self, prompt_id: str) -> dict[str, Any]:
-        """The server's JSON for one prompt as it is; {} when it does not know it."""
-        return self._client().history(prompt_id)
-
-    def get_image(self, filename: str, subfolder: str = "", folder_type: str = "output") -> bytes:
-        """A file of the server, byte for byte."""
-        return self._client().view(filename, subfolder, folder_type)
-
-    def upload_image(self, input_path: str | os.PathLike[str], filename: str | None = None) -> str:
-        """Uploads a file as it is; its name on the server, as LoadImage takes it."""
-        path = Path(input_path)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise InvalidRequestError(f"{input_path} cannot be read: {reason}") from error
-        return self._client().upload_image(data, filename or path.name)
-
-    def find_node_by_class_type(self, workflow_json: Graph, class_type: str) -> str | None:
-        """The id of the first node of a class in file order."""
-        return find_by_class(workflow_json, class_type)
-
-    def get_available_models(self) -> list[str]:
-        """The checkpoints and diffusion models of the server, sorted, each once."""
-        client = self._client()
-        return sorted({name for folder in _MODEL_FOLDERS for name in client.models(folder)})
-
-    def wait_for_completion(self, prompt_id: str, timeout: float = 300) -> list[bytes]:
-        """Waits up to `timeout` seconds for a queued prompt; its files' bytes, in graph order.
-
-        Raises ProviderTimeoutError after it has cancelled the job.
-        """
-        client = self._client()
-        finished, graph = wait_for_prompt(client, prompt_id, timeout)
-        files = select_outputs(finished.outputs, graph)
-        return [client.view_output(file) for file in files]
-
-    def _client(self) -> ComfyUIClient:
-        return self._servers.pick().client
+def _check_request(request: object) -> None:
+    if not isinstance(request, ImageGenerationRequest):
+        raise TypeError(f"not an ImageGenerationRequest but a {type(request).__name__}")
 
 
 def _with_default_size(request: ImageGenerationRequest) -> ImageGenerationRequest:

@@ -9,7 +9,7 @@ import base64
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsplit
 
 from image_provider import ConfigurationError
 
@@ -41,6 +41,15 @@ class ServerAddress:
         """The /view URL of a file; holds no credentials."""
         query = {"filename": filename, "subfolder": subfolder, "type": folder_type}
         return f"{self.base_url}/view?{urlencode(query)}"
+
+    def file_of(self, url: str) -> tuple[str, str, str] | None:
+        """Filename, subfolder and type of a `view_url` of this server; None for any other URL."""
+        if not url.startswith(f"{self.base_url}/view?"):
+            return None
+        query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+        if "filename" not in query:
+            return None
+        return query["filename"], query.get("subfolder", ""), query.get("type", "output")
 
     def __str__(self) -> str:
         return self.base_url.removeprefix("http://")

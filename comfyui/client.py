@@ -147,7 +147,11 @@ class ComfyUIClient:
         return self._upload("/upload/image", data, filename, fields)
 
     def upload_mask(self, data: bytes, filename: str, original: str) -> str:
-        """POST /upload/mask: the alpha of `data` onto the uploaded picture `original`."""
+        """POST /upload/mask: the alpha of `data` onto the uploaded picture `original`.
+
+        For programs that inpaint a picture which lies on the server already; a generation sends
+        picture and mask as one file.
+        """
         folder, _, name = original.rpartition("/")
         reference = {"filename": name, "subfolder": folder, "type": "input"}
         fields = {"type": "input", "original_ref": json.dumps(reference)}

@@ -7,21 +7,24 @@ is has been decided before. Knows no settings and no other provider.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from comfyui.binding import BoundWorkflow
 from comfyui.choosing import Choice
+from comfyui.following import Found, Spot
 from comfyui.graph import Graph, output_nodes, upstream
 from comfyui.jobs import CancelToken, Job
+from comfyui.missing_nodes import bypass_missing
 from comfyui.object_info import ObjectInfo
 from comfyui.prompt_errors import describe_node_errors
 from comfyui.reporting import ProgressReporter, describe_bindings, report_ignored
 from comfyui.results import fetch_images
-from comfyui.servers import Server
+from comfyui.servers import Server, Servers
 from comfyui.source_upload import Prepared
-from comfyui.tracing import Found, Spot, Tracer
+from comfyui.tracing import Tracer
 from comfyui.validation import WorkflowProblem
 from comfyui.workflow import Workflow
 from image_provider import ImageGenerationRequest, WorkflowError
@@ -29,6 +32,8 @@ from image_provider import ImageGenerationRequest, WorkflowError
 logger = logging.getLogger(__name__)
 
 PROVIDER = "comfyui"
+OnMissingNode = Literal["bypass", "error"]
+"""What becomes of a node that the server lacks: passed through where it can be, or refused."""
 _LEFT_TO_THE_SERVER = frozenset({"missing_file", "unknown_node"})
 """It looks for input files itself, and newer ones replace classes that were renamed."""
 
@@ -49,8 +54,15 @@ class Generation:
     """A plan at work; `images` and `metadata` fill as it goes and outlive a failure."""
 
     def __init__(
-        self, server: Server, plan: Plan, token: CancelToken, extra_data: Mapping[str, Any]
+        self,
+        server: Server,
+        plan: Plan,
+        token: CancelToken,
+        extra_data: Mapping[str, Any],
+        on_missing: OnMissingNode = "bypass",
     ) -> None:
+        self._name = plan.choice.name
+        self._on_missing = on_missing
         self._server = server
         self._client = server.client
         self._plan = plan
@@ -80,15 +92,26 @@ class Generation:
     def recipe(self, request: ImageGenerationRequest) -> dict[str, Any]:
         """What makes the pictures again, plain data: `request` as the caller gave it, the rest."""
         return {
-            "request": request.to_plain(),
+            # With the numbers of `extra` as they were sent: NumPy's own have no plain form.
+            "request": replace(request, extra=self._request.extra).to_plain(),
             "seeds": [image["seed"] for image in self.images],
             "provider": PROVIDER,
             "model": self.model,
             "workflow": self.first_graph,
         }
 
+    def remember(self, servers: Servers) -> None:
+        """Tells which server has the jobs and files of this one."""
+        urls = [image["url"] for image in self.images if image["url"] is not None]
+        files = [self._client.address.file_of(url) for url in urls]
+        servers.remember(self._server, [*self.metadata["prompt_ids"], *files])
+
     def run(self) -> None:
         """Makes every picture; raises ImageGenerationError at the first that fails."""
+        with naming(self._name):
+            self._run()
+
+    def _run(self) -> None:
         if not self._plan.seeds:
             self._run_graph(self._plan.choice.workflow.graph)
             return
@@ -98,10 +121,14 @@ class Generation:
         info = self._server.object_info()
         for number, seed in enumerate(self._plan.seeds):
             bound = self._plan.choice.workflow.bind(replace(self._request, seed=seed), info)
+            graph, notes = do_without_missing(bound.graph, info, self._on_missing, self._name)
             if number == 0:
                 self._note_binding(bound)
-                self._check(bound.graph)
-            self._run_graph(bound.graph)
+                self.metadata["warnings"] += notes
+                for note in notes:
+                    logger.warning("%s", note)
+                self._check(graph)
+            self._run_graph(graph)
 
     def _upload(self) -> None:
         """Sends the images; where the server chose another name, the request takes that."""
@@ -132,7 +159,7 @@ class Generation:
         if problems:
             problems = blocking_problems(workflow, self._server.object_info(fresh=True))
         if problems:
-            raise refused(self._plan.choice.name, problems)
+            raise refused(self._name, problems)
 
     def _run_graph(self, graph: Graph) -> None:
         if self.first_graph is None:
@@ -150,9 +177,38 @@ class Generation:
         self.metadata["warnings"] += describe_node_errors(finished.node_errors, graph)
         if reporter is not None:
             reporter.downloading()
-        self.images += fetch_images(self._client, finished, graph, seed_of(graph))
+        self.images += fetch_images(self._client, finished, graph, seed_of(graph), self._token)
         if reporter is not None:
             reporter.job_done()
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """A WorkflowError raised in the block tells which workflow it is, once."""
+    try:
+        yield
+    except WorkflowError as error:
+        if error.file is not None:
+            raise
+        message = f"workflow {name}: {error}"
+        raise replace(error, message=message, file=name) from error.__cause__
+
+
+def do_without_missing(
+    graph: Graph, info: ObjectInfo, on_missing: OnMissingNode, name: str
+) -> tuple[Graph, list[str]]:
+    """The graph without the nodes that the server lacks, and a sentence for each of them.
+
+    Raises WorkflowError for one that nothing can stand in for, or for any with "error".
+    """
+    if on_missing == "error":
+        problems = [p for p in Workflow(graph).validate(info) if p.kind == "unknown_node"]
+        if problems:
+            raise refused(name, problems)
+        return graph, []
+    with naming(name):
+        done = bypass_missing(graph, info)
+    return done.graph, [str(node) for node in done.bypassed]
 
 
 def blocking_problems(workflow: Workflow, info: ObjectInfo) -> list[WorkflowProblem]:
@@ -170,7 +226,7 @@ def refused(name: str, problems: list[WorkflowProblem]) -> WorkflowError:
     """The error that lists every problem of a workflow."""
     first = problems[0]
     return WorkflowError(
-        f"workflow {name}: " + " ".join(problem.message for problem in problems),
+        f"workflow {name}: " + "; ".join(problem.message for problem in problems),
         file=name,
         node_id=first.node_id,
         class_type=first.class_type,

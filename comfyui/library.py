@@ -24,7 +24,7 @@ class WorkflowLibrary:
     def __init__(self, folder: str | os.PathLike[str], *, allow_absolute: bool = False) -> None:
         """A relative folder is looked for here first, then beside the installed code."""
         self._folder = Path(folder)
-        self._allow_absolute = allow_absolute
+        self.allow_absolute = allow_absolute
 
     @property
     def folder(self) -> Path:
@@ -57,7 +57,7 @@ class WorkflowLibrary:
 
     def _path(self, name: str) -> Path:
         if _is_absolute(name):
-            if not self._allow_absolute:
+            if not self.allow_absolute:
                 raise self._refused(name, "it is an absolute path, and these are not allowed")
             path = Path(name)
         else:

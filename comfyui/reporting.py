@@ -33,6 +33,7 @@ class ProgressReporter:
         self._clock = clock
         self._running_since: float | None = None
         self._preview: object = None
+        self._has_raised = False
 
     def job_changed(self, tracker: JobTracker, graph: Graph) -> None:
         """Reports how the job stands that is at work now; its end is `downloading`, or an error."""
@@ -62,10 +63,10 @@ class ProgressReporter:
         self._report(ProgressUpdate("downloading", self._advance(0.99, "downloading")))
 
     def job_done(self) -> None:
-        """Reports that one job's files are here; the last one ends at 1.0."""
+        """Takes note that one job's files are here, and reports the end of the last one."""
         self._done += 1
-        stage = "done" if self._done == self._jobs else "running"
-        self._report(ProgressUpdate(stage, self._advance(0.0, stage)))
+        if self._done == self._jobs:
+            self._report(ProgressUpdate("done", self._advance(0.0, "done")))
 
     def _advance(self, of_job: float, stage: str) -> float:
         if stage == "running" and self._running_since is None:
@@ -83,7 +84,9 @@ class ProgressReporter:
         try:
             self._callback(update)
         except Exception:  # noqa: BLE001 - a caller's callback cannot hurt the job
-            logger.warning("on_progress raised; the job goes on", exc_info=True)
+            level = logging.DEBUG if self._has_raised else logging.WARNING
+            logger.log(level, "on_progress raised; the job goes on", exc_info=True)
+            self._has_raised = True
 
 
 def report_ignored(

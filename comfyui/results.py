@@ -11,7 +11,8 @@ from typing import Any
 from comfyui.address import ServerAddress
 from comfyui.client import ComfyUIClient
 from comfyui.graph import Graph
-from comfyui.jobs import FinishedJob
+from comfyui.jobs import CancelToken, FinishedJob
+from comfyui.repeating import repeated
 from comfyui.tracker import OutputFile
 from image_provider import GenerationFailedError, ProviderUnavailableError
 
@@ -24,20 +25,44 @@ def select_outputs(files: list[OutputFile], graph: Graph) -> list[OutputFile]:
 
 
 def fetch_images(
-    client: ComfyUIClient, job: FinishedJob, graph: Graph, seed: int | None
+    client: ComfyUIClient,
+    job: FinishedJob,
+    graph: Graph,
+    seed: int | None,
+    token: CancelToken | None = None,
 ) -> list[dict[str, Any]]:
     """Downloads what the job made; raises GenerationFailedError when it made nothing."""
     images = [
-        _image(client.address, client.view_output(file), file, seed)
+        _image(client.address, fetch_file(client, file, token), file, seed)
         for file in select_outputs(job.outputs, graph)
     ]
-    images += [
-        _described(image.data, seed, None, f"{image.node_id}-{number:02}.png")
-        for number, image in enumerate(job.socket_images, start=1)
-    ]
+    for number, image in enumerate(job.socket_images, start=1):
+        name = f"{image.node_id}-{number:02}.png"
+        _verify(image.data, name)
+        images.append(_described(image.data, seed, None, name))
     if not images:
         raise GenerationFailedError(_why_nothing(graph))
     return images
+
+
+def fetch_file(client: ComfyUIClient, file: OutputFile, token: CancelToken | None = None) -> bytes:
+    """A file that a job made, whole; asked for again when it arrives broken or not at all."""
+
+    def fetch() -> bytes:
+        data = client.view_output(file)
+        _verify(data, file.filename)
+        return data
+
+    return repeated(fetch, client, token)
+
+
+def _verify(data: bytes, filename: str) -> None:
+    from image_io.formats import TruncatedImageError, verify_image
+
+    try:
+        verify_image(data)
+    except TruncatedImageError as error:
+        raise ProviderUnavailableError(f"the file {filename!r} arrived broken: {error}") from error
 
 
 def _why_nothing(graph: Graph) -> str:
@@ -62,12 +87,8 @@ def _image(
 
 
 def _described(data: bytes, seed: int | None, url: str | None, filename: str) -> dict[str, Any]:
-    from image_io.formats import TruncatedImageError, inspect_image, verify_image
+    from image_io.formats import inspect_image
 
-    try:
-        verify_image(data)
-    except TruncatedImageError as error:
-        raise ProviderUnavailableError(f"the file {filename!r} arrived broken: {error}") from error
     info = inspect_image(data)
     return {
         "bytes": data,

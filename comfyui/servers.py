@@ -1,19 +1,24 @@
 """The servers that a provider works with: one or several, or an embedded one of its own.
 
-Owns which server a job goes to, and for how long an answer about a server is believed. Knows no
-request. An embedded server is started when it is first needed, and stopped by `close`.
+Owns which server a job goes to, which one has a job or file, and for how long an answer about a
+server is believed. Knows no request. An embedded server is started when it is first needed, and
+stopped by `close`.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfyui.address import ServerAddress, parse_address, parse_addresses
 from comfyui.client import ComfyUIClient
 from comfyui.object_info import ObjectInfo
+from comfyui.repeating import repeated
 from image_provider import ConfigurationError, ImageGenerationError, ProviderUnavailableError
 
 if TYPE_CHECKING:
@@ -26,6 +31,10 @@ _REMEMBER_SECONDS = 5.0
 """How long an answer whether a server is there is believed."""
 _OBJECT_INFO_SECONDS = 60.0
 """How long a server's node classes and model lists are believed."""
+_MOST_REMEMBERED = 10_000
+"""Jobs and files of which it is remembered which server has them."""
+
+Answer = TypeVar("Answer")
 
 
 class Server:
@@ -34,6 +43,8 @@ class Server:
     def __init__(self, client: ComfyUIClient) -> None:
         self.client = client
         self.is_embedded = False
+        self.jobs_in_hand = 0
+        self.last_turn = 0
         self._checked_at: float | None = None
         self._failure: ImageGenerationError | None = None
         self._stats: dict[str, Any] = {}
@@ -71,7 +82,8 @@ class Server:
         with self._lock:
             age = self.client.clock() - self._object_info_at
             if self._object_info is None or fresh or age > _OBJECT_INFO_SECONDS:
-                self._object_info = ObjectInfo.from_dict(self.client.object_info())
+                found = repeated(self.client.object_info, self.client, times=2)
+                self._object_info = ObjectInfo.from_dict(found)
                 self._object_info_at = self.client.clock()
             return self._object_info
 
@@ -83,6 +95,8 @@ class Servers:
         self._make_client = make_client
         self._embedded: EmbeddedServer | None = None
         self._lock = threading.Lock()
+        self._turns = count(1)
+        self._known: OrderedDict[Hashable, Server] = OrderedDict()
         self._wants_embedded = address.strip().lower() == EMBEDDED
         addresses = [] if self._wants_embedded else parse_addresses(address, token)
         self._servers = [Server(make_client(each)) for each in addresses]
@@ -96,25 +110,74 @@ class Servers:
             return list(self._servers)
 
     def pick(self) -> Server:
-        """A server that answers, the one with the shortest queue; raises when none does."""
+        """A server that answers, the one with the least to do; raises when none does."""
+        lengths = self._queue_lengths()
+        with self._lock:
+            return _least_busy(lengths)
+
+    @contextmanager
+    def at_work(self) -> Iterator[Server]:
+        """`pick` for a job, which is counted as that server's until the end of the block."""
+        lengths = self._queue_lengths()
+        with self._lock:
+            server = _least_busy(lengths)
+            server.jobs_in_hand += 1
+            server.last_turn = next(self._turns)
+        try:
+            yield server
+        finally:
+            with self._lock:
+                server.jobs_in_hand -= 1
+
+    def _queue_lengths(self) -> list[tuple[Server, int]]:
+        if len(self.all()) == 1:
+            return [(server, 0) for server in self.answering()]
+        return self._ask_each(_queue_length)
+
+    def answering(self) -> list[Server]:
+        """Every server that can be used now; raises when none can."""
+        return [server for server, _ in self._ask_each(Server.stats)]
+
+    def _ask_each(self, ask: Callable[[Server], Answer]) -> list[tuple[Server, Answer]]:
         servers = self.all()
         if len(servers) == 1:
-            servers[0].stats()
-            return servers[0]
-        lengths: list[tuple[int, int]] = []
-        failures = []
-        for number, server in enumerate(servers):
+            return [(servers[0], ask(servers[0]))]
+        answers, failures = [], []
+        for server in servers:
             try:
-                server.stats()
-                lengths.append((server.client.queue_length(), number))
+                answers.append((server, ask(server)))
             except ImageGenerationError as error:
                 logger.warning("server %s is left out: %s", server.name, error)
                 failures.append(str(error))
-        if not lengths:
+        if not answers:
             raise ProviderUnavailableError(
                 "none of the servers can be used: " + "; ".join(failures)
             )
-        return servers[min(lengths)[1]]
+        return answers
+
+    def remember(self, server: Server, keys: Iterable[Hashable]) -> None:
+        """Takes note of what this server has: prompt ids, and files as /view takes them."""
+        with self._lock:
+            for key in keys:
+                self._known[key] = server
+                self._known.move_to_end(key)
+            while len(self._known) > _MOST_REMEMBERED:
+                self._known.popitem(last=False)
+
+    def holding(self, key: Hashable) -> list[Server]:
+        """The server that is remembered to have this; otherwise all that can be used now."""
+        with self._lock:
+            server = self._known.get(key)
+        return self.answering() if server is None else [server]
+
+    def own_file(self, url: str) -> bytes | None:
+        """The file behind a /view URL of one of the servers; None for any other URL."""
+        for server in self.all():
+            client = server.client
+            file = client.address.file_of(url)
+            if file is not None:
+                return repeated(lambda: client.view(*file), client)  # noqa: B023 - called at once
+        return None
 
     def close(self) -> None:
         """Closes connections, and stops the embedded server if this started one."""
@@ -125,6 +188,7 @@ class Servers:
                 self._embedded.stop()
                 self._embedded = None
                 self._servers = []
+                self._known.clear()
 
     def _start_embedded(self) -> None:
         try:
@@ -137,6 +201,22 @@ class Servers:
         except OSError as error:
             raise ProviderUnavailableError(f"the embedded server did not start: {error}") from error
         self._servers = [Server(self._make_client(parse_address(self._embedded.address)))]
+
+
+def _queue_length(server: Server) -> int:
+    server.stats()
+    return server.client.queue_length()
+
+
+def _least_busy(lengths: list[tuple[Server, int]]) -> Server:
+    """The server with the fewest jobs, queued there or on their way; the others' turn at a tie."""
+
+    def load(entry: tuple[Server, int]) -> tuple[int, int]:
+        server, length = entry
+        # Most of those in hand are in the queue already, so they are not counted twice.
+        return max(length, server.jobs_in_hand), server.last_turn
+
+    return min(lengths, key=load)[0]
 
 
 MakeClient = Callable[[ServerAddress], ComfyUIClient]

@@ -7,11 +7,11 @@ the request then carries. Facts: nodes.py LoadImage (mask = 1 - alpha) and LoadI
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from comfyui.graph import Graph
+from comfyui.graph import Graph, plain
 from comfyui.tracing import Tracer
 from image_io.masks import (
     encode_for_comfyui,
@@ -27,6 +27,11 @@ from image_provider import DEFAULT_SIZE, ImageGenerationRequest, InvalidRequestE
 
 _FLUX_MULTIPLE = 16
 _MULTIPLE = 8
+MAX_SIDE = 16384
+"""The longest side in pixels that a latent can have (nodes.py, MAX_RESOLUTION)."""
+
+OwnFile = Callable[[str], "bytes | None"]
+"""The file behind a URL of the servers' own; None for any other URL."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,19 @@ def size_multiple(graph: Graph) -> int:
     return _FLUX_MULTIPLE if is_flux else _MULTIPLE
 
 
-def prepare(request: ImageGenerationRequest, graph: Graph, name: str, roots: Roots) -> Prepared:
+def prepare(
+    request: ImageGenerationRequest,
+    graph: Graph,
+    name: str,
+    roots: Roots,
+    own_file: OwnFile = lambda url: None,
+) -> Prepared:
     """Loads the images that the request names and makes them fit the workflow `name`.
 
-    Raises InvalidRequestError when the workflow has no place for a picture or mask that was given.
+    Raises InvalidRequestError when the workflow has no place for a picture or mask that was given,
+    for a size that no latent can have, and for what no node's input can be.
     """
-    cleaned = replace(request, extra=request.node_inputs)
+    cleaned = replace(request, extra=_plain_inputs(request))
     tracer = Tracer(graph)
     multiple = size_multiple(graph)
     if request.source_image is None:
@@ -64,11 +76,16 @@ def prepare(request: ImageGenerationRequest, graph: Graph, name: str, roots: Roo
             f"workflow {name} loads no picture, so it cannot start from the source image; ask for "
             "one with a LoadImage node"
         )
-    source, mask = _load(request, roots)
+    source, mask = _load(request, roots, own_file)
     if tracer.empty_latents():  # the picture is a reference; the size is the latent's
         sized = _rounded(cleaned, multiple)
         return _with_images(sized, source, mask, tracer, name, source.image.size)
     size = _source_size(request, source.image.size)
+    if max(size) > MAX_SIDE:
+        raise InvalidRequestError(
+            f"the source image cannot be scaled to {size[0]}×{size[1]}: a side has at most "
+            f"{MAX_SIDE} pixels"
+        )
     fitted = fit_size(*size, multiple)
     # The size is in the picture, so no node is told of it.
     unsized = replace(cleaned, width=DEFAULT_SIZE, height=DEFAULT_SIZE)
@@ -76,11 +93,25 @@ def prepare(request: ImageGenerationRequest, graph: Graph, name: str, roots: Roo
     return _with_images(prepared, source, mask, tracer, name, fitted)
 
 
-def _load(request: ImageGenerationRequest, roots: Roots) -> tuple[SourceImage, SourceImage | None]:
-    source = load_source(request.source_image, roots=roots)
-    if request.mask_image is None:
-        return source, None
-    return source, load_source(request.mask_image, roots=roots, what="mask image")
+def _plain_inputs(request: ImageGenerationRequest) -> dict[str, Any]:
+    try:
+        return {key: plain(value, f"extra[{key!r}]") for key, value in request.node_inputs.items()}
+    except TypeError as error:
+        raise InvalidRequestError(f"{error}; give a number, a text, a truth value or a list") from (
+            error
+        )
+
+
+def _load(
+    request: ImageGenerationRequest, roots: Roots, own_file: OwnFile
+) -> tuple[SourceImage, SourceImage | None]:
+    def load(reference: object, what: str) -> SourceImage:
+        # Such a URL is mostly of a private network, where nothing else is fetched from.
+        own = own_file(reference) if isinstance(reference, str) else None
+        return load_source(reference if own is None else own, roots=roots, what=what)
+
+    source = load(request.source_image, "source image")
+    return source, None if request.mask_image is None else load(request.mask_image, "mask image")
 
 
 def _rounded(request: ImageGenerationRequest, multiple: int) -> Prepared:

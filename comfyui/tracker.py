@@ -52,6 +52,11 @@ class OutputFile:
     subfolder: str
     folder_type: str
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What tells it from other files of the server: filename, subfolder and type."""
+        return self.filename, self.subfolder, self.folder_type
+
 
 def parse_outputs(outputs: object) -> list[OutputFile]:
     """Every file of a history entry's `outputs`, in its order."""

@@ -52,6 +52,23 @@ def test_view_url_has_no_credentials_and_quotes_names():
     assert url == "http://h:1/x/view?filename=a+b%26c.png&subfolder=s%2Ft&type=temp"
 
 
+def test_file_is_read_from_a_view_url_of_the_same_server_alone():
+    address = parse_address("http://u:secret@h:1/x")
+    file = ("a b&c.png", "s/t", "temp")
+    assert address.file_of(address.view_url(*file)) == file
+    assert address.file_of("http://h:1/x/view?filename=a.png") == ("a.png", "", "output")
+    for url in (
+        "http://h:1/x/view?subfolder=s",
+        "http://h:1/x/viewer?filename=a.png",
+        "http://h:1/x/queue?filename=a.png",
+        "http://h:1/view?filename=a.png",
+        "http://h:10/x/view?filename=a.png",
+        "https://h:1/x/view?filename=a.png",
+        "http://u@h:1/x/view?filename=a.png",
+    ):
+        assert address.file_of(url) is None
+
+
 @pytest.mark.parametrize(
     ("written", "shown"),
     [("127.0.0.1:8188", "127.0.0.1:8188"), ("https://u:p@h/x", "https://h/x")],

@@ -769,6 +769,37 @@ def test_a_value_out_of_range_is_told_before_anything_is_sent(provider, comfyui_
     assert "t2i_flux.json" in result.error
 
 
+def test_a_refusal_by_the_server_names_the_workflow_once(comfyui_server, tmp_path):
+    # That a picture is missing is left to the server to say.
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "gone.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(graph), "utf-8")
+    with ComfyUIProvider(comfyui_server.address, tmp_path) as provider:
+        results = [
+            provider.generate(ImageGenerationRequest("fox", workflow="mine.json")),
+            provider.execute_comfy_workflow(tmp_path / "mine.json", "fox"),
+        ]
+    for result in results:
+        assert (result.error_type, result.exception.file) == ("workflow", "mine.json")
+        assert result.error.startswith("workflow mine.json: the server refused the workflow: node")
+        assert (result.exception.node_id, result.exception.status) == ("1", 400)
+        assert result.error.count("mine.json") == 1
+
+
+def test_a_number_of_numpy_in_extra_is_queued_and_told_as_a_number(provider):
+    result = done(provider.generate(request(extra={"8.steps": numpy.int64(3)})))
+    assert queued_graphs(provider, result)[0]["8"]["inputs"]["steps"] == 3
+    assert json.loads(json.dumps(result.recipe))["request"]["extra"] == {"8.steps": 3}
+
+
+def test_what_no_input_can_be_is_an_invalid_request_naming_the_key(provider, comfyui_server):
+    result = provider.generate(request(extra={"8.steps": {3}}))
+    assert (result.error_type, comfyui_server.stats.posts) == ("invalid_request", 0)
+    assert "extra['8.steps'] is a set" in result.error
+
+
 def test_a_failure_on_the_server_names_the_node():
     with serving(fail_node=FailNode("VAEDecode", "no such thing")) as (_, provider):
         result = provider.generate(request())

@@ -10,6 +10,7 @@ import pytest
 from comfyui.generation import blocking_problems, model_of, refused, seed_of
 from comfyui.object_info import ObjectInfo
 from comfyui.workflow import Workflow
+from comfyui_provider import ComfyUIProvider
 from image_provider import ImageGenerationRequest, ImageStyle
 
 ROOT = Path(__file__).parent.parent / "workflows" / "comfyui"
@@ -63,7 +64,7 @@ def test_the_refusal_lists_every_problem(info):
     error = refused("t2i_flux.json", blocking_problems(workflow, info))
     assert len(error.problems) == 4
     assert (error.file, error.node_id, error.input_name) == ("t2i_flux.json", "1", "unet_name")
-    assert all(problem.message in str(error) for problem in error.problems)
+    assert str(error).endswith(": " + "; ".join(problem.message for problem in error.problems))
 
 
 @pytest.mark.parametrize("name", ["t2i_flux", "i2i_checkpoint", "inpaint_flux"])
@@ -98,3 +99,48 @@ def test_a_request_is_told_by_what_was_given_as_json_can_hold_it():
     again = ImageGenerationRequest(**json.loads(json.dumps(request.to_plain())))
     assert again.explicit_size == (512, None)
     assert again.style is ImageStyle.CINEMATIC
+
+
+# Nodes that the server lacks
+
+
+def lacking(graph):
+    """t2i_checkpoint with a prompt refiner between the text and its encoder."""
+    (encoder,) = [
+        i for i, n in graph.items() if n.get("_meta", {}).get("title") == "Positive prompt"
+    ]
+    graph["90"] = {"class_type": "NobodysRefiner", "inputs": {"text": "old"}}
+    graph[encoder]["inputs"]["text"] = ["90", 0]
+    return graph, encoder
+
+
+def test_a_node_that_the_server_lacks_is_passed_through_and_told(comfyui_server, tmp_path, caplog):
+    bundled = json.loads((ROOT / "t2i_checkpoint.json").read_text("utf-8"))
+    graph, encoder = lacking(bundled)
+    (tmp_path / "refined.json").write_text(json.dumps(graph), "utf-8")
+    request = ImageGenerationRequest("a fox", workflow="refined.json", steps=1, seed=1)
+
+    with ComfyUIProvider(comfyui_server.address, tmp_path) as provider:
+        built = provider.build_workflow(request)
+        result = provider.generate(request)
+
+    assert result.success, result.error
+    assert "90" not in built
+    assert built[encoder]["inputs"]["text"] == "a fox"
+    assert result.recipe["workflow"] == built
+    assert [w for w in result.metadata["warnings"] if "NobodysRefiner" in w]
+    assert "NobodysRefiner" in caplog.text
+
+
+def test_a_missing_node_can_be_an_error_that_names_it(comfyui_server, tmp_path):
+    bundled = json.loads((ROOT / "t2i_checkpoint.json").read_text("utf-8"))
+    (tmp_path / "refined.json").write_text(json.dumps(lacking(bundled)[0]), "utf-8")
+    request = ImageGenerationRequest("a fox", workflow="refined.json")
+
+    with ComfyUIProvider(comfyui_server.address, tmp_path, on_missing_node="error") as provider:
+        result = provider.generate(request)
+
+    assert result.error_type == "workflow"
+    assert "NobodysRefiner" in result.error
+    assert result.exception.node_id == "90"
+    assert result.exception.file == "refined.json"

@@ -16,6 +16,7 @@ from comfyui.jobs import FinishedJob
 from comfyui.results import fetch_images, select_outputs
 from comfyui.tracker import OutputFile
 from image_provider import GenerationFailedError, ProviderUnavailableError
+from tests.job_support import TimelessToken
 
 BASE = "http://gpu-box:9000/comfy"
 GRAPH: Any = {
@@ -41,7 +42,7 @@ def finished(*outputs: OutputFile, socket_images: tuple[NodeImage, ...] = ()) ->
 
 def fetch(job: FinishedJob, graph: Any = None, seed: int | None = 7) -> list[dict[str, Any]]:
     client = ComfyUIClient(parse_address("http://user:hush@gpu-box:9000/comfy"), "prefix")
-    return fetch_images(client, job, graph or GRAPH, seed)
+    return fetch_images(client, job, graph or GRAPH, seed, TimelessToken())
 
 
 @pytest.fixture
@@ -101,6 +102,23 @@ def test_broken_file_is_named_and_never_handed_on(http, body):
     http.get(f"{BASE}/view", body=body)
     with pytest.raises(ProviderUnavailableError, match=r"'a\.png' arrived broken"):
         fetch(finished(file("9", "a.png")))
+
+
+@pytest.mark.parametrize(
+    "failure", [{"status": 500}, {"status": 503}, {"body": png()[:-5]}, {"body": b""}]
+)
+def test_file_that_fails_once_is_asked_for_again(http, failure):
+    http.get(f"{BASE}/view", **failure)
+    http.get(f"{BASE}/view", body=png())
+    (image,) = fetch(finished(file("9", "a.png")))
+    assert image["bytes"] == png()
+
+
+def test_file_that_the_server_no_longer_has_is_asked_for_once(http):
+    http.get(f"{BASE}/view", status=404)
+    with pytest.raises(ProviderUnavailableError, match="no longer has"):
+        fetch(finished(file("9", "a.png")))
+    assert len(http.calls) == 1
 
 
 @pytest.mark.parametrize(

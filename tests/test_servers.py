@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import responses
@@ -38,7 +38,7 @@ def servers_at(
     address: str, clock: Clock | None = None, token: str | None = None
 ) -> Iterator[Servers]:
     def make(place: ServerAddress) -> ComfyUIClient:
-        return ComfyUIClient(place, "prefix", Limits(connect=2), clock=clock or Clock())
+        return ComfyUIClient(place, "prefix", Limits(connect=2, silence=0), clock=clock or Clock())
 
     servers = Servers(address, token, make)
     try:
@@ -127,6 +127,49 @@ def test_node_classes_are_remembered_for_a_minute_unless_fresh_ones_are_asked_fo
         clock.now += 61
         server.object_info()
     assert asked.call_count == 3
+
+
+def test_node_classes_are_asked_for_again_after_a_failure(http):
+    http.get("http://a:1/object_info", status=500)
+    http.get("http://a:1/object_info", json=NO_MODELS)
+    with servers_at("a:1") as servers:
+        assert "CheckpointLoaderSimple" in servers.all()[0].object_info()
+
+
+def idle_servers(http, *names):
+    for name in names:
+        http.get(f"http://{name}:1/system_stats", json=STATS)
+        http.get(f"http://{name}:1/prompt", json={"exec_info": {"queue_remaining": 0}})
+
+
+def test_jobs_in_hand_count_before_the_queue_shows_them(http):
+    idle_servers(http, "a", "b")
+    with servers_at("a:1, b:1") as servers, ExitStack() as jobs:
+        taken = [jobs.enter_context(servers.at_work()).name for _ in range(5)]
+        assert taken == ["a:1", "b:1", "a:1", "b:1", "a:1"]
+        assert servers.pick().name == "b:1"
+
+
+def test_idle_servers_take_turns(http):
+    idle_servers(http, "a", "b", "c")
+    taken = []
+    with servers_at("a:1, b:1, c:1") as servers:
+        for _ in range(4):
+            assert servers.pick() is servers.pick(), "a look takes no turn"
+            with servers.at_work() as server:
+                taken.append(server.name)
+    assert taken == ["a:1", "b:1", "c:1", "a:1"]
+
+
+def test_what_is_remembered_is_bounded(http, monkeypatch):
+    monkeypatch.setattr("comfyui.servers._MOST_REMEMBERED", 2)
+    for name in "ab":
+        http.get(f"http://{name}:1/system_stats", json=STATS)
+    with servers_at("a:1, b:1") as servers:
+        first, second = servers.all()
+        servers.remember(second, ["x", "y", "z"])
+        assert servers.holding("z") == [second]
+        assert servers.holding("x") == [first, second]
 
 
 def test_address_that_cannot_be_read_is_told_when_it_is_given():

@@ -90,6 +90,38 @@ def test_a_picture_keeps_its_size_unless_one_is_given(given, size):
     assert made.request.mask_image_url is None
 
 
+@pytest.mark.parametrize(
+    "given", [{"width": 60000, "height": 60000}, {"width": 16385}, {"height": 16384}]
+)
+def test_a_size_that_no_latent_can_have_is_refused_before_anything_is_scaled(given):
+    with pytest.raises(InvalidRequestError, match="at most 16384 pixels"):
+        prepared("i2i_flux", plain(), **given)
+
+
+def test_numbers_of_numpy_are_taken_as_numbers():
+    extra = {"8.seed": numpy.int64(3), "8.cfg": numpy.float32(0.5), "8.x": (numpy.bool_(True), "a")}
+    request = ImageGenerationRequest("fox", extra=extra)
+    made = prepare(request, graph_of("t2i_flux"), "some.json", None)
+    assert made.request.extra == {"8.seed": 3, "8.cfg": 0.5, "8.x": [True, "a"]}
+    assert [type(value) for value in made.request.extra.values()] == [int, float, list]
+
+
+@pytest.mark.parametrize("value", [{1}, object(), b"x", numpy.zeros(2), {"in": [{3}]}])
+def test_what_json_cannot_hold_is_refused_by_its_key(value):
+    request = ImageGenerationRequest("fox", extra={"8.seed": value})
+    with pytest.raises(InvalidRequestError, match=r"extra\['8\.seed'\]"):
+        prepare(request, graph_of("t2i_flux"), "some.json", None)
+
+
+def test_nesting_without_end_is_refused():
+    endless = []
+    endless.append(endless)
+    with pytest.raises(InvalidRequestError, match="nested deeper"):
+        prepare(
+            ImageGenerationRequest("fox", extra={"8.x": endless}), graph_of("t2i_flux"), "x", None
+        )
+
+
 def test_a_picture_travels_without_alpha_on_white():
     made = prepared("i2i_checkpoint", plain(mode="RGBA", color=(10, 20, 30, 0)))
     picture = uploaded(made, made.request.source_image_url)
