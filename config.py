@@ -73,7 +73,7 @@ SETTINGS: tuple[Setting, ...] = (
         "host:port, a URL, several of them with commas between, or 'embedded'",
     ),
     Setting("COMFYUI_WORKFLOW_DIR", "workflows/comfyui", "folder that workflow names refer to"),
-    Setting("COMFYUI_TEMP_DIR", "temp_uploads", "folder for files that must be on disk"),
+    Setting("COMFYUI_TEMP_DIR", "temp_uploads", "for existing callers; nothing is written there"),
     Setting("COMFYUI_CLIENT_ID", None, "prefix of the client ids that the server sees"),
     Setting("COMFYUI_API_KEY", None, "bearer token for a server behind a proxy"),
     Setting("COMFY_ORG_API_KEY", None, "comfy.org key, for workflows with API nodes"),

@@ -1,6 +1,6 @@
 """Runs the project in this folder with nothing installed but Python 3.10 or newer.
 
-    python3 dev.py demo PROMPT ...      make a picture; arguments as for `image_cli demo`
+    python3 dev.py demo PROMPT ...      make a picture, in outputs/ here unless -o says otherwise
     python3 dev.py test ...             run the tests; arguments as for pytest
     python3 dev.py check [--no-tests]   lint, format, types and the tests
 
@@ -49,9 +49,11 @@ def main(arguments: "list[str]") -> int:
         say("dev.py: interrupted; the next run starts the set-up again")
         return INTERRUPTED
     if command == "demo":
-        return run("image_cli", "demo", *rest)
+        # By its path, so that the caller's folder is where -o counts from, and nothing in it is
+        # taken for a module of ours.
+        return run(str(ROOT / "image_cli.py"), "demo", "-o", outputs_folder(), *rest)
     if command == "test":
-        return run("pytest", *rest)
+        return run_here("pytest", *rest)
     return check(with_tests=rest != ["--no-tests"])
 
 
@@ -148,9 +150,23 @@ def attempt(command: "list[str]", failure: str, remedy: str) -> None:
         raise SetupError("\n".join([failure + " It said:", *last_lines, remedy]))
 
 
-def run(module: str, *arguments: str) -> int:
+def outputs_folder() -> str:
+    """The project's outputs/, as short as it can be written in the caller's folder."""
+    folder = ROOT / "outputs"
+    try:
+        return str(folder.relative_to(Path.cwd()))
+    except ValueError:
+        return str(folder)
+
+
+def run_here(module: str, *arguments: str) -> int:
     """Run a module of `.venv` in the project folder; the return value is its exit code."""
-    process = subprocess.Popen([str(PYTHON), "-m", module, *arguments], cwd=str(ROOT))
+    return run("-m", module, *arguments, folder=str(ROOT))
+
+
+def run(*arguments: str, folder: "str | None" = None) -> int:
+    """Run `.venv`'s Python, in the caller's folder if None; the return value is its exit code."""
+    process = subprocess.Popen([str(PYTHON), *arguments], cwd=folder)
     interrupted = False
     while True:
         try:
@@ -171,7 +187,7 @@ def check(with_tests: bool) -> int:
     failure = 0
     for step in steps:
         say(f"== {' '.join(step)}")
-        code = run(*step)
+        code = run_here(*step)
         if code == INTERRUPTED:
             return code
         failure = failure or code

@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import workflow_cli
+from cli_shared import FAILED, INTERRUPTED, OK, USAGE, as_text, parse_size, plain, say
+from comfyui.embedded.options import port_number
 from config import Config
 from image_generator import ImageGenerator
 from image_provider import (
@@ -30,14 +33,13 @@ from image_provider import (
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
 logger = logging.getLogger("image_cli")  # also when run as __main__
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-
 _OUR_LOGGERS = (
     "comfyui",
+    "comfyui.embedded",
+    "comfyui.servers",
     "comfyui_provider",
     "hosted_providers",
     "image_cache",
@@ -47,12 +49,12 @@ _OUR_LOGGERS = (
     "image_provider_router",
 )
 _TITLE_WIDTH = 28
-_COLOURS = {"error": "bold red", "warning": "yellow", "debug": "dim"}
 
 _EXAMPLES = """examples:
   image-cli generate "a red fox in the snow" --style cinematic --size 1344x768 -o pictures
   image-cli generate "a winter coat" --image fox.png --mask mask.png --strength 0.8
   image-cli providers
+  image-cli workflow check t2i_flux.json --server
   image-cli serve --port 8188
 """
 
@@ -67,16 +69,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace, Console], int] = args.command
     with _logging_to(console, args.debug):
         try:
-            return command(args, console)
+            code = command(args, console)
+            sys.stdout.flush()
+            return code
         except ImageGenerationError as error:
-            _say(console, str(error), "error")
+            say(console, str(error), "error")
             return FAILED
         except (TypeError, ValueError) as error:
             logger.debug("wrong usage", exc_info=True)
-            _say(console, str(error), "error")
+            say(console, str(error), "error")
             return USAGE
+        except BrokenPipeError:  # who reads has read enough, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
         except KeyboardInterrupt:
-            _say(console, "interrupted; what ran on a ComfyUI server was cancelled", "error")
+            say(console, "interrupted; what ran on a ComfyUI server was cancelled", "error")
             return INTERRUPTED
 
 
@@ -102,8 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve", parents=[common], help="start the embedded server (procedural pictures, no model)"
     )
-    serve.add_argument("--port", type=int, default=8188, help="port on 127.0.0.1 (8188)")
+    serve.add_argument("--port", type=port_number, default=8188, help="port on 127.0.0.1 (8188)")
     serve.set_defaults(command=_serve)
+    workflow_cli.add_commands(commands, common)
     return parser
 
 
@@ -113,14 +121,18 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
     generate.add_argument("--negative", metavar="TEXT", help="what the picture must not show")
     generate.add_argument("--style", choices=[style.value for style in ImageStyle])
     generate.add_argument("--image", metavar="FILE", help="picture to start from (path or URL)")
-    generate.add_argument("--mask", metavar="FILE", help="white may change, black stays")
+    generate.add_argument(
+        "--mask", metavar="FILE", help="white may change, black stays; needs --image"
+    )
     generate.add_argument("--strength", type=float, help="0.0-1.0, how much may change")
     generate.add_argument("--guidance", type=float, help="how closely the prompt is followed")
     generate.add_argument("--provider", metavar="NAME", help="this provider and no other")
     generate.add_argument("--model", metavar="NAME", help="model file or id")
-    generate.add_argument("--workflow", metavar="NAME", help="a file in the workflow folder")
+    generate.add_argument(
+        "--workflow", metavar="FILE", help="a file of yours, or a name in the workflow folder"
+    )
     generate.add_argument("--no-cache", action="store_true", help="make it even if it is cached")
-    generate.set_defaults(command=_generate)
+    generate.set_defaults(command=_generate, refuse=generate.error)
 
 
 def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -135,7 +147,9 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
-    parser.add_argument("--size", type=_size, metavar="WxH", help="pixels, for example 1024x768")
+    parser.add_argument(
+        "--size", type=parse_size, metavar="WxH", help="pixels, for example 1024x768"
+    )
     parser.add_argument("--seed", type=int, help="the same seed gives the same picture")
     parser.add_argument("--steps", type=int, help="sampling steps")
     parser.add_argument("-n", dest="number", type=int, default=1, metavar="N", help="pictures")
@@ -144,14 +158,9 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _size(text: str) -> tuple[int, int]:
-    width, separator, height = text.lower().partition("x")
-    if not (separator and width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write WIDTHxHEIGHT, like 1024x768")
-    return int(width), int(height)
-
-
 def _generate(args: argparse.Namespace, console: Console) -> int:
+    if args.mask is not None and args.image is None:
+        args.refuse("argument --mask: needs --image, the picture that it is a mask of")
     with ImageGenerator() as generator:
         folder = _writable(args.output)
         with _progress(console) as on_progress:
@@ -166,11 +175,21 @@ def _generate(args: argparse.Namespace, console: Console) -> int:
                 guidance_scale=args.guidance,
                 provider=args.provider,
                 model=args.model,
-                workflow=args.workflow,
+                workflow=args.workflow and _own_workflow(args.workflow, generator),
                 use_cache=not args.no_cache,
                 on_progress=on_progress,
             )
     return _finish(result, folder, console)
+
+
+def _own_workflow(name: str, generator: ImageGenerator) -> str:
+    """The whole path of a file that is there; any other name is one in the workflow folder."""
+    from comfyui_provider import ComfyUIProvider
+
+    comfyui = generator.router.providers["comfyui"]
+    assert isinstance(comfyui, ComfyUIProvider)
+    comfyui.library.allow_absolute = True  # who types a path may read it
+    return os.path.abspath(name) if os.path.isfile(name) else name
 
 
 def _demo(args: argparse.Namespace, console: Console) -> int:
@@ -192,17 +211,17 @@ def _demo_generator(console: Console) -> ImageGenerator:
     from comfyui.address import parse_addresses
 
     address = Config().get_comfyui_server_address()
-    if address.strip().lower() == "embedded":
-        return ImageGenerator()
-    generator = ImageGenerator()
-    reason = generator.router.providers["comfyui"].unavailable_reason()
-    if reason is None:
-        shown = ", ".join(str(server) for server in parse_addresses(address))
-        _say(console, f"Using the ComfyUI at {shown}.")
-        return generator
-    generator.close()
-    _say(console, f"No ComfyUI to use: {reason}.")
-    _say(console, "Starting the embedded server instead.")
+    if address.strip().lower() != "embedded":
+        generator = ImageGenerator()
+        reason = generator.router.providers["comfyui"].unavailable_reason()
+        if reason is None:
+            shown = ", ".join(str(server) for server in parse_addresses(address))
+            say(console, f"Using the ComfyUI at {shown}.")
+            return generator
+        generator.close()
+        say(console, f"No ComfyUI to use: {reason}.")
+    logging.getLogger("comfyui.servers").setLevel(logging.ERROR)  # its warning says this again
+    say(console, "Starting the embedded server: procedural pictures, no model runs.")
     return ImageGenerator(Config({**os.environ, "COMFYUI_SERVER_ADDRESS": "embedded"}))
 
 
@@ -234,14 +253,14 @@ def _finish(result: ImageGenerationResult, folder: Path, console: Console) -> in
     try:
         paths = result.save(folder)
     except OSError as error:
-        _say(console, f"{folder} cannot be written to: {error.strerror or error}", "error")
+        say(console, f"{folder} cannot be written to: {error.strerror or error}", "error")
         return FAILED
     if result.images and (result.metadata or {}).get("server") == "embedded":
-        _say(console, "Made by the embedded server: a procedural picture, no model ran.")
+        say(console, "Made by the embedded server: a procedural picture, no model ran.")
     for path in paths:
         print(path)
     if not result.success:
-        _say(console, result.error or "the generation failed", "error")
+        say(console, result.error or "the generation failed", "error")
         return FAILED
     return OK
 
@@ -259,9 +278,9 @@ def _providers(args: argparse.Namespace, console: Console) -> int:
             features = [word for word, has in told["features"].items() if has]
             can = "all" if len(features) == len(FEATURES) else ", ".join(features)
             usable = "yes" if told["available"] else "no"
-            table.add_row(_text(name), usable, _text(told["model"] or ""), _text(can))
+            table.add_row(as_text(name), usable, as_text(told["model"] or ""), as_text(can))
             if told["reason"] is not None:
-                reasons.add_row(_text(name), _text(told["reason"]))
+                reasons.add_row(as_text(name), as_text(told["reason"]))
     out = RichConsole()
     if not out.is_terminal:
         out.width = 1000  # who reads it by program wants a line a provider
@@ -309,27 +328,7 @@ class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Writes `warning: …`, but for what is said at the level INFO."""
         kind = None if record.levelno == logging.INFO else record.levelname.lower()
-        _say(self._console, self.format(record), kind)
-
-
-def _plain(text: str) -> str:
-    """The text without the control characters of a server or file."""
-    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text.expandtabs())
-
-
-def _text(text: str) -> Text:
-    from rich.text import Text
-
-    return Text(_plain(text))
-
-
-def _say(console: Console, text: str, kind: str | None = None) -> None:
-    message = _text(text)
-    if kind is not None:
-        prefix = _text(f"{kind}: ")
-        prefix.stylize(_COLOURS.get(kind, ""))
-        message = prefix.append_text(message)
-    console.print(message, soft_wrap=True)
+        say(self._console, self.format(record), kind)
 
 
 @contextmanager
@@ -362,7 +361,7 @@ def _doing(update: ProgressUpdate) -> str:
     if update.stage == "queued" and update.queue_position is not None:
         text = f"queued, position {update.queue_position}"
     elif update.stage == "running" and update.node_title is not None:
-        text = " ".join(_plain(update.node_title).split())
+        text = " ".join(plain(update.node_title).split())
         step = f" {update.step}/{update.total_steps}" if update.total_steps else ""
         text = f"{text[: _TITLE_WIDTH - len(step)]}{step}"
     return text.ljust(_TITLE_WIDTH)

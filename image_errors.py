@@ -2,19 +2,6 @@
 
 Owns what an error carries beside its message. Applications import these names from
 `image_provider`. Knows nothing of providers; standard library only.
-
-    ImageGenerationError
-    ├── ConfigurationError        configuration        a setting or file of ours is wrong
-    ├── AuthenticationError       authentication       bad key, no credit
-    ├── InvalidRequestError       invalid_request      the request makes no sense to this provider
-    ├── ContentRejectedError      content_rejected     refused by a moderation filter
-    ├── RateLimitedError          rate_limited         .retry_after (seconds)
-    ├── ProviderUnavailableError  unavailable          not reachable, restarted, overloaded
-    ├── ProviderTimeoutError      timeout              a time limit passed; the job was cancelled
-    ├── WorkflowError             workflow             .file .node_id .class_type …
-    ├── GenerationFailedError     generation_failed    .node_id .class_type .detail
-    ├── GenerationCancelledError  cancelled            interrupted or deleted
-    └── AllProvidersFailedError   all_providers_failed .attempts
 """
 
 from __future__ import annotations
@@ -38,6 +25,19 @@ class ImageGenerationError(Exception):
     """Anything that keeps a picture from being made; the router acts on `error_type` alone.
 
     `status` is an HTTP status; `retryable` says that the same request may succeed later.
+
+    ImageGenerationError
+    ├── ConfigurationError        configuration        a setting or file of ours is wrong
+    ├── AuthenticationError       authentication       bad key, no credit
+    ├── InvalidRequestError       invalid_request      the request makes no sense to this provider
+    ├── ContentRejectedError      content_rejected     refused by a moderation filter
+    ├── RateLimitedError          rate_limited         .retry_after (seconds)
+    ├── ProviderUnavailableError  unavailable          not reachable, restarted, overloaded
+    ├── ProviderTimeoutError      timeout              a time limit passed; the job was cancelled
+    ├── WorkflowError             workflow             .file .node_id .class_type …
+    ├── GenerationFailedError     generation_failed    .node_id .class_type .detail
+    ├── GenerationCancelledError  cancelled            interrupted or deleted
+    └── AllProvidersFailedError   all_providers_failed .attempts
     """
 
     error_type: ClassVar[str] = "generation_failed"

@@ -79,8 +79,9 @@ class ImageGenerator:
         """Makes pictures of width×height pixels; a failure is a result with `error`, not a raise.
 
         `kwargs` are further fields of ImageGenerationRequest. `use_cache` looks up and stores
-        pictures that have a seed, "any" those without one too. Raises TypeError or ValueError for
-        arguments that no request could have.
+        pictures that have a seed, "any" those without one too. The result's `recipe["request"]` has
+        these arguments, to call it with again. Raises TypeError or ValueError for arguments that no
+        request could have.
         """
         request = self._request(
             prompt,
@@ -95,7 +96,7 @@ class ImageGenerator:
             strength=strength,
             **kwargs,
         )
-        return self._generate(apply_style(request), use_cache)
+        return _as_called(self._generate(apply_style(request), use_cache), request)
 
     def generate_from_flux_prompt(
         self,
@@ -105,7 +106,8 @@ class ImageGenerator:
     ) -> ImageGenerationResult:
         """`generate` with the prompt taken word for word; the style only guides the routing."""
         use_cache = kwargs.pop("use_cache", True)
-        return self._generate(self._request(flux_prompt, style, **kwargs), use_cache)
+        request = self._request(flux_prompt, style, **kwargs)
+        return _as_called(self._generate(request, use_cache), request)
 
     def get_available_styles(self) -> list[str]:
         """The names of the styles."""
@@ -161,6 +163,15 @@ class ImageGenerator:
                 if key is not None:
                     self._cache.store(key, result)
                 return
+
+
+def _as_called(
+    result: ImageGenerationResult, request: ImageGenerationRequest
+) -> ImageGenerationResult:
+    """The result with the caller's own request in its recipe, before template, routing or cache."""
+    if result.recipe:
+        result.recipe = {**result.recipe, "request": request.to_plain()}
+    return result
 
 
 def _with_loaded_images(

@@ -39,7 +39,7 @@ T = TypeVar("T")
 ENTRY_POINT_GROUP = "image_providers"
 FLUX = "flux"
 """Stands for the preferred FLUX host that has a key."""
-_FALLBACK_TYPES = frozenset(
+FALLBACK_ERROR_TYPES = frozenset(
     {
         "unavailable",
         "timeout",
@@ -140,22 +140,28 @@ class ImageProviderRouter:
         self, request: ImageGenerationRequest
     ) -> tuple[list[Candidate], list[ProviderAttempt]]:
         """Who can serve a request, in order, and who cannot and why."""
+        entries = self._in_order(request)
+        candidates = [entry for entry in entries if isinstance(entry, Candidate)]
+        refused = [entry for entry in entries if isinstance(entry, ProviderAttempt)]
+        return candidates, refused
+
+    def _in_order(self, request: ImageGenerationRequest) -> list[Candidate | ProviderAttempt]:
+        """Every provider that the rules name for a request, in their order; why, if it cannot."""
         if not isinstance(request, ImageGenerationRequest):
             raise TypeError(f"not an ImageGenerationRequest but a {type(request).__name__}")
         rules = self._rules()
         needs = rules.needs(request)
-        candidates: list[Candidate] = []
-        refused: list[ProviderAttempt] = []
+        entries: list[Candidate | ProviderAttempt] = []
         seen: set[str] = set()
         for route in rules.routes(request, self._name):
             if route.provider in seen:
                 continue
             seen.add(route.provider)
             try:
-                candidates.append(self._candidate(request, route, needs))
+                entries.append(self._candidate(request, route, needs))
             except ImageGenerationError as error:
-                refused.append(ProviderAttempt(route.provider, error.error_type, str(error)))
-        return candidates, refused
+                entries.append(ProviderAttempt(route.provider, error.error_type, str(error)))
+        return entries
 
     def _candidate(
         self, request: ImageGenerationRequest, route: Route, needs: list[str]
@@ -185,12 +191,15 @@ class ImageProviderRouter:
 
         Raises AllProvidersFailedError when none can.
         """
-        candidates, refused = self._line_up(request)
-        for candidate in candidates:
-            told = _described(candidate.name, candidate.provider)
+        refused: list[ProviderAttempt] = []
+        for entry in self._in_order(request):
+            if isinstance(entry, ProviderAttempt):
+                refused.append(entry)
+                continue
+            told = _described(entry.name, entry.provider)
             if told["available"]:
-                return candidate.provider
-            refused.append(ProviderAttempt(candidate.name, "unavailable", told["reason"]))
+                return entry.provider
+            refused.append(ProviderAttempt(entry.name, "unavailable", told["reason"]))
         raise _all_failed(refused)
 
     # Generating
@@ -303,7 +312,7 @@ def _generated(candidate: Candidate) -> ImageGenerationResult:
 def _may_fall_back(attempts: list[ProviderAttempt]) -> bool:
     """By the last failure; after a time limit only once, since the job may be paid for already."""
     kinds = [attempt.error_type for attempt in attempts]
-    return kinds[-1] in _FALLBACK_TYPES and kinds.count("timeout") <= 1
+    return kinds[-1] in FALLBACK_ERROR_TYPES and kinds.count("timeout") <= 1
 
 
 def _routed(

@@ -117,6 +117,8 @@ class ImageGenerationRequest:
         for name in _TEXTS:
             if not isinstance(text := getattr(self, name), (str, type(None))):
                 raise _wrong_type(name, "a str or None", text)
+        if self.workflow == "":
+            raise ValueError("workflow must be the name of a workflow file, or None")
         for name in ("width", "height", "num_images"):
             setattr(self, name, _whole_number(name, getattr(self, name), 1))
         if self.seed is not None:

@@ -145,6 +145,31 @@ def payload(call: Call, encode: Callable[[InputImage], str]) -> dict[str, Any]:
     return {**body, **model.constants, **(model.seeded if call.seed is not None else {})}
 
 
+def parse_data(body: Any, job: Job | None = None) -> Job:
+    """The pictures of {"data": [...]}, the answer that OpenAI began; no job is to be waited for."""
+    images = tuple(
+        VendorImage(
+            base64=item.get("b64_json"),
+            url=item.get("url"),
+            revised_prompt=item.get("revised_prompt"),
+        )
+        for item in body["data"]
+    )
+    usage = body.get("usage") or {}
+    return Job(id=body.get("id"), stage="done", fraction=1.0, images=images, usage=usage)
+
+
+def told_error(response: HttpResponse) -> tuple[str, Any] | None:
+    """Message and code of {"error": {message, type, param, code}}; None for any other answer."""
+    body = response.json_or_none()
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return None
+    code, param = error.get("code"), error.get("param")
+    message = error.get("message") or code
+    return (f"{message}{f' (parameter {param})' if param else ''}", code) if message else None
+
+
 def bearer(key: str) -> dict[str, str]:
     """The Authorization header most vendors want."""
     return {"Authorization": f"Bearer {key}"}

@@ -1,8 +1,7 @@
 """OpenAI Images, and servers that are compatible with it: synchronous, pictures as base64.
 
-Owns the payloads of /images/generations and /images/edits, the answer's shape and the error codes.
-Sends nothing. Facts: openai 3.54.0 (types/image_generate_params.py, image_edit_params.py,
-images_response.py).
+Owns the payloads of /images/generations and /images/edits and the error codes. Sends nothing.
+Facts: openai 3.54.0 (types/image_generate_params.py, image_edit_params.py, images_response.py).
 """
 
 from __future__ import annotations
@@ -14,20 +13,16 @@ from typing import Any
 from hosted_providers.capabilities import OPENAI
 from hosted_providers.common import (
     Call,
-    Job,
     Vendor,
-    VendorImage,
     VendorRequest,
     bearer,
     error_from,
+    parse_data,
+    told_error,
 )
 from hosted_providers.provider import HostedProvider
 from image_io.http import HttpResponse
-from image_provider import (
-    AuthenticationError,
-    ContentRejectedError,
-    ImageGenerationError,
-)
+from image_provider import AuthenticationError, ContentRejectedError, ImageGenerationError
 
 _TITLE = "OpenAI Images"
 # The older code is that of the retired models; compatible servers still answer with it.
@@ -58,27 +53,12 @@ def build_request(call: Call) -> VendorRequest:
     return VendorRequest("/images/edits", form=form, files=files)
 
 
-def parse_response(body: Any, job: Job | None = None) -> Job:
-    """The pictures; there is no job to wait for."""
-    images = tuple(
-        VendorImage(
-            base64=item.get("b64_json"),
-            url=item.get("url"),
-            revised_prompt=item.get("revised_prompt"),
-        )
-        for item in body["data"]
-    )
-    return Job(stage="done", fraction=1.0, images=images, usage=body.get("usage") or {})
-
-
 def parse_error(response: HttpResponse) -> ImageGenerationError | None:
-    """The error of {"error": {message, type, param, code}}."""
-    body = response.json_or_none()
-    error = body.get("error") if isinstance(body, dict) else None
-    if not isinstance(error, dict):
+    """The error, by its code where that says more than the status."""
+    told = told_error(response)
+    if told is None:
         return None
-    code, param = error.get("code"), error.get("param")
-    message = f"{error.get('message') or code}{f' (parameter {param})' if param else ''}"
+    message, code = told
     return error_from(response, _TITLE, message, _ERROR_CLASSES.get(code or ""))
 
 
@@ -91,7 +71,7 @@ VENDOR = Vendor(
     catalog=OPENAI,
     auth=bearer,
     build_request=build_request,
-    parse_response=parse_response,
+    parse_response=parse_data,
     parse_error=parse_error,
     answers_at_once=True,
     # One answer holds the whole generation; OpenAI's SDK waits as long.

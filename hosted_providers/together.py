@@ -1,24 +1,22 @@
 """FLUX at Together AI: synchronous, pictures as base64, no masks.
 
-Owns the payload, the answer's shape and the error shape. Sends nothing. Facts: together 3.1.1
+Owns the payload; answers and errors have OpenAI's shape. Sends nothing. Facts: together 3.1.1
 (types/image_generate_params.py, image_file.py) and docs.together.ai. Base64 is asked for because
 the host of the URLs answers 403 to some clients and how long they live is not documented.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from hosted_providers.capabilities import TOGETHER
 from hosted_providers.common import (
     Call,
-    Job,
     Vendor,
-    VendorImage,
     VendorRequest,
     bearer,
     error_from,
+    parse_data,
     payload,
+    told_error,
 )
 from image_io.http import HttpResponse
 from image_provider import ImageGenerationError
@@ -37,24 +35,10 @@ def build_request(call: Call) -> VendorRequest:
     )
 
 
-def parse_response(body: Any, job: Job | None = None) -> Job:
-    """The pictures; there is no job to wait for."""
-    images = tuple(
-        VendorImage(base64=item.get("b64_json"), url=item.get("url")) for item in body["data"]
-    )
-    return Job(id=body.get("id"), stage="done", fraction=1.0, images=images)
-
-
 def parse_error(response: HttpResponse) -> ImageGenerationError | None:
-    """The error of {"error": {message, type, param, code}}."""
-    body = response.json_or_none()
-    error = body.get("error") if isinstance(body, dict) else None
-    if not isinstance(error, dict) or not error.get("message"):
-        return None
-    param = error.get("param")
-    return error_from(
-        response, _TITLE, f"{error['message']}{f' (parameter {param})' if param else ''}"
-    )
+    """The error, of the kind that the status tells."""
+    told = told_error(response)
+    return None if told is None else error_from(response, _TITLE, told[0])
 
 
 VENDOR = Vendor(
@@ -66,7 +50,7 @@ VENDOR = Vendor(
     catalog=TOGETHER,
     auth=bearer,
     build_request=build_request,
-    parse_response=parse_response,
+    parse_response=parse_data,
     parse_error=parse_error,
     answers_at_once=True,
     # One answer holds the whole generation.

@@ -363,6 +363,8 @@ def _upright(image: Image, orientation: object) -> Image:
 
 
 def _orientation(image: Image) -> object:
+    if image.format == "TIFF":
+        return None  # Pillow turns these itself, and up to 10.0 leaves the tag as it was
     try:
         return image.getexif().get(_ORIENTATION)
     except Exception:

@@ -1,4 +1,4 @@
-"""What the tests of the hosted providers share: fixtures of answers, a picture, a clock."""
+"""What the tests of the hosted providers share: fixtures of answers, a picture, a callback."""
 
 from __future__ import annotations
 
@@ -44,21 +44,6 @@ def write_png(folder: Path, name: str, **options: Any) -> str:
 def decoded(text: str) -> Image.Image:
     """The picture in base64 text or a data URI."""
     return Image.open(BytesIO(base64.b64decode(text.partition(",")[2] or text)))
-
-
-class Clock:
-    """Time that passes when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.sleeps: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.sleeps.append(seconds)
-        self.now += seconds
 
 
 class Progress(list[ProgressUpdate]):

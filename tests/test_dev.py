@@ -93,9 +93,29 @@ def test_second_run_sets_nothing_up(dev: DevCommand, project: Path):
     make_venv(project)
     first, second = dev("demo", "a red fox"), dev("demo", "a red fox", "--steps", "4")
     assert "Setting up .venv" in first.stderr
-    assert first.stdout.strip() == "['demo', 'a red fox']"
+    assert first.stdout.strip() == "['demo', '-o', 'outputs', 'a red fox']"
     assert second.stderr == ""
-    assert second.stdout.strip() == "['demo', 'a red fox', '--steps', '4']"
+    assert second.stdout.strip() == "['demo', '-o', 'outputs', 'a red fox', '--steps', '4']"
+
+
+def test_the_demo_runs_in_the_callers_folder_and_takes_no_module_from_there(
+    project: Path, tmp_path: Path
+):
+    make_venv(project)
+    code = "import os, sys, beside; print(os.getcwd(), sys.argv[3])"
+    (project / "image_cli.py").write_text(code, "utf-8")
+    (project / "beside.py").touch()
+    (tmp_path / "beside.py").write_text("raise SystemExit('a module of the caller')", "utf-8")
+    outputs = {tmp_path: os.path.join(project.name, "outputs"), project / "tests": None}
+    for folder, shown in outputs.items():
+        folder.mkdir(exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, str(project / "dev.py"), "demo"],
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert done.stdout.strip() == f"{folder} {shown or project / 'outputs'}", done.stderr
 
 
 def test_changed_requirements_are_installed(dev: DevCommand, project: Path):

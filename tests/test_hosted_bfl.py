@@ -9,7 +9,8 @@ import responses
 
 from hosted_providers import FluxProvider
 from image_provider import ImageGenerationRequest
-from tests.hosted_support import KEY, PICTURE, Clock, Progress, answers, decoded, write_png
+from tests.fakes.clock import Clock
+from tests.hosted_support import KEY, PICTURE, Progress, answers, decoded, write_png
 
 SUBMIT = "https://api.bfl.ai/v1/flux-2-pro"
 FILL = "https://api.bfl.ai/v1/flux-pro-1.0-fill"

@@ -11,7 +11,8 @@ from PIL import Image
 
 from hosted_providers import FluxProvider
 from image_provider import ImageGenerationRequest
-from tests.hosted_support import KEY, PICTURE, Clock, Progress, answers, decoded, write_png
+from tests.fakes.clock import Clock
+from tests.hosted_support import KEY, PICTURE, Progress, answers, decoded, write_png
 
 QUEUE = "https://queue.fal.run"
 ANSWERS = answers("fal")

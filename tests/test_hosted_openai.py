@@ -14,7 +14,8 @@ from hosted_providers.capabilities import OPENAI
 from hosted_providers.common import Call, InputImage
 from hosted_providers.openai import build_request
 from image_provider import ImageGenerationRequest
-from tests.hosted_support import KEY, PICTURE, Clock, answers, write_png
+from tests.fakes.clock import Clock
+from tests.hosted_support import KEY, PICTURE, answers, write_png
 
 GENERATIONS = "https://api.openai.com/v1/images/generations"
 EDITS = "https://api.openai.com/v1/images/edits"

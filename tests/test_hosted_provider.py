@@ -26,7 +26,8 @@ from image_provider import (
     ImageStyle,
     InvalidRequestError,
 )
-from tests.hosted_support import KEY, PICTURE, Clock, answers, write_png
+from tests.fakes.clock import Clock
+from tests.hosted_support import KEY, PICTURE, answers, write_png
 
 SUBMIT = "https://api.bfl.ai/v1/flux-2-pro"
 HOSTS = ("bfl", "fal", "together", "replicate")

@@ -99,6 +99,27 @@ def test_a_picture_and_a_mask_reach_the_graph(server):
     assert size_of("outputs/comfyui-01-1.png") == (64, 96)
 
 
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_workflow_file_of_the_callers_own_is_used_as_it_is(server, absolute):
+    graph = json.loads((ROOT / "workflows" / "comfyui" / "t2i_checkpoint.json").read_text("utf-8"))
+    for node in graph.values():
+        if node["class_type"] == "KSampler":
+            node["inputs"]["cfg"] = 1.75
+    path = Path("mine", "t2i_flux.json")
+    path.parent.mkdir()
+    path.write_text(json.dumps(graph), "utf-8")
+    given = str(path.absolute() if absolute else path)
+    assert main(["generate", "a fox", *SMALL, "--workflow", given]) == 0
+    assert values(queued_graph(server), "KSampler")["cfg"] == 1.75
+
+
+def test_a_workflow_file_that_is_not_there_is_told_with_those_that_are(server, capsys):
+    gone = str(Path("gone.json").absolute())
+    assert main(["generate", "a fox", *SMALL, "--workflow", gone]) == 1
+    told = capsys.readouterr().err
+    assert "there is no such file" in told and "t2i_flux.json" in told
+
+
 def test_the_same_seed_comes_from_the_cache(server):
     call = ["generate", "a fox", *SMALL, "--seed", "1"]
     assert main(call) == main(call) == 0
@@ -142,6 +163,8 @@ def test_a_warning_is_one_line_however_long(server, capsys):
         (["generate", "a fox", "--size", "0x64"], "width must be 1 or more, not 0"),
         (["generate", "a fox", "--seed", "-1"], "seed must be between 0 and"),
         (["generate", "a fox", "--strength", "2"], "strength must be between 0.0 and 1.0"),
+        (["generate", "a fox", "--mask", "m.png"], "argument --mask: needs --image"),
+        (["serve", "--port", "99999"], "argument --port: '99999' is no port"),
         (["paint"], "invalid choice: 'paint'"),
         ([], "COMMAND"),
     ],
@@ -297,12 +320,18 @@ def test_the_demo_shows_no_password(server, monkeypatch, capsys):
     assert "secret" not in told.err + told.out
 
 
-def test_the_demo_without_a_server_starts_the_embedded_one_and_says_so(monkeypatch, capsys):
-    monkeypatch.setenv("COMFYUI_SERVER_ADDRESS", NOBODY)
+@pytest.mark.parametrize("address", [NOBODY, "embedded"])
+def test_the_demo_tells_of_the_embedded_server_before_and_with_the_picture(
+    address, monkeypatch, capsys
+):
+    monkeypatch.setenv("COMFYUI_SERVER_ADDRESS", address)
     assert main(["demo", "a fox", *SMALL]) == 0
     told = capsys.readouterr()
-    assert told.err.startswith("No ComfyUI to use: ComfyUI at 127.0.0.1:9")
-    assert "embedded server" in told.err
+    *why, before, after = told.err.splitlines()
+    assert before == "Starting the embedded server: procedural pictures, no model runs."
+    assert after == "Made by the embedded server: a procedural picture, no model ran."
+    assert len(why) == (address == NOBODY)
+    assert all(line.startswith("No ComfyUI to use: ComfyUI at 127.0.0.1:9") for line in why)
     assert Path(told.out.strip()).parent == Path("outputs") and Path(told.out.strip()).is_file()
 
 

@@ -295,6 +295,24 @@ def test_a_picture_of_the_embedded_server_is_cached_as_one(comfyui_server):
     assert kept.recipe == made.recipe
 
 
+def test_the_request_in_a_recipe_makes_the_same_picture_again(comfyui_server):
+    call = {"prompt": "a fox", "style": "cinematic", "seed": 3, "num_images": 2, "steps": 2}
+    with embedded(comfyui_server) as generator:
+        made, kept = generator.generate(**call), generator.generate(**call)
+        assert made.recipe["request"] == kept.recipe["request"] == call
+        again = generator.generate(**made.recipe["request"], use_cache=False)
+    assert kept.metadata["cached"] is True and "cached" not in again.metadata
+    assert [i["bytes"] for i in again.images] == [i["bytes"] for i in made.images]
+    assert again.recipe == made.recipe
+
+
+def test_a_flux_prompt_stands_in_its_recipe_as_it_was_given(comfyui_server):
+    call = {"style": "cinematic", "seed": 3, "num_images": 1, "steps": 2}
+    with embedded(comfyui_server) as generator:
+        made = generator.generate_from_flux_prompt("a fox", **call)
+    assert made.recipe["request"] == {"prompt": "a fox", **call}
+
+
 def test_a_picture_of_the_embedded_server_never_answers_for_a_real_one(comfyui_server):
     call = {"prompt": "a fox", "seed": 3, "steps": 2, "width": 64, "height": 64}
     with embedded(comfyui_server) as generator:

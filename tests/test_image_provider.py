@@ -124,6 +124,7 @@ def test_a_value_of_the_wrong_type_is_a_type_error_that_names_the_field(argument
     ("arguments", "message"),
     [
         ({"width": 0}, "width must be 1 or more, not 0"),
+        ({"workflow": ""}, "workflow must be the name of a workflow file, or None"),
         ({"height": -8}, "height must be 1 or more, not -8"),
         ({"num_images": 0}, "num_images must be 1 or more, not 0"),
         ({"steps": 0}, "steps must be 1 or more, not 0"),

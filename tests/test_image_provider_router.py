@@ -307,6 +307,14 @@ def test_select_takes_the_first_that_can_be_used_now():
     assert router.get_available_providers()["a"]["reason"] == "it sleeps"
 
 
+def test_the_reasons_why_nobody_can_are_told_in_the_order_of_the_rules():
+    asleep = [FakeProvider(name, unavailable="it sleeps") for name in "ac"]
+    router = make_router(asleep[0], FakeProvider("b", features=[]), asleep[1])
+    with pytest.raises(AllProvidersFailedError) as caught:
+        router.select_provider(ImageGenerationRequest("a fox", source_image_url="a.png"))
+    assert [attempt.provider for attempt in caught.value.attempts] == ["a", "b", "c"]
+
+
 def test_what_is_no_request_is_a_type_error():
     router = make_router(FakeProvider())
     for ask in (router.generate, router.select_provider, router.resolve):

@@ -14,21 +14,7 @@ from image_provider import (
     ProviderUnavailableError,
     RateLimitedError,
 )
-
-
-class Clock:
-    """Time that passes when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.sleeps: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.sleeps.append(seconds)
-        self.now += seconds
+from tests.fakes.clock import Clock
 
 
 def scripted(*answers: object) -> Callable[[], Any]:

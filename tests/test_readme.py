@@ -12,7 +12,7 @@ from PIL import Image
 
 import image_cli
 from image_provider import ERROR_CLASSES
-from image_provider_router import _FALLBACK_TYPES
+from image_provider_router import FALLBACK_ERROR_TYPES
 from routing_rules import parse_rules
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,7 +74,7 @@ def test_routing_file_that_is_shown_can_be_read():
 def test_error_table_has_every_word_and_tells_the_fallback_right():
     rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| (yes|no|–)", README, re.MULTILINE)
     assert {word for word, _ in rows} == set(ERROR_CLASSES)
-    assert {word for word, falls in rows if falls == "yes"} == _FALLBACK_TYPES
+    assert {word for word, falls in rows if falls == "yes"} == FALLBACK_ERROR_TYPES
 
 
 def test_architecture_table_names_every_module():

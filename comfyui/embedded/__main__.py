@@ -1,4 +1,4 @@
-"""`python -m comfyui.embedded --port 8188`: run the embedded server until Ctrl-C."""
+"""`python -m comfyui.embedded --port 8188`: run the embedded server until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import sys
 
 from comfyui.embedded import serve
+from comfyui.embedded.options import port_number
 
 
 def main() -> int:
@@ -16,7 +17,7 @@ def main() -> int:
         description="A small server that speaks ComfyUI's protocol without a model or a GPU. "
         "Listens on 127.0.0.1 only.",
     )
-    parser.add_argument("--port", type=int, default=8188, help="default: %(default)s")
+    parser.add_argument("--port", type=port_number, default=8188, help="default: %(default)s")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return serve(arguments.port)

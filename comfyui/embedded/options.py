@@ -6,6 +6,7 @@ imported without aiohttp, numpy or Pillow. Does not know how a job is run.
 
 from __future__ import annotations
 
+import argparse
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,13 @@ DEFAULT_MODELS: Mapping[str, Sequence[str]] = {
     "upscale_models": (),
 }
 """Folder of models -> file names offered; no such file exists, none is needed."""
+
+
+def port_number(text: str) -> int:
+    """A TCP port as a command line has it; 0 takes a free one."""
+    if not (text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 0 to 65535")
+    return int(text)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import errno
 import ipaddress
 import logging
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -43,6 +45,7 @@ HOST = "127.0.0.1"
 STOP_SECONDS = 5.0
 """How long `stop` waits for a thread that does not end."""
 
+_T = TypeVar("_T")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -107,16 +110,19 @@ class EmbeddedServer:
         return self
 
     def stop(self) -> None:
-        """Interrupt what runs and end both threads; nothing happens the second time."""
+        """Vanish as a killed server does, then end the job that runs; once is enough.
+
+        Nobody hears of that job's end: its events go to sockets, and all are closed by then.
+        """
         running, self._running = self._running, None
         if running is None:
             return
         atexit.unregister(self.stop)
-        running.shop.queue.stop()
-        running.worker.join(STOP_SECONDS)
         running.stop_serving()
         running.server.join(STOP_SECONDS)
-        for thread in (running.worker, running.server):
+        running.shop.queue.stop()
+        running.worker.join(STOP_SECONDS)
+        for thread in (running.server, running.worker):
             if thread.is_alive():
                 logger.warning("thread %s did not end in %s s", thread.name, STOP_SECONDS)
         if self._own_directory is not None:
@@ -156,17 +162,20 @@ class EmbeddedServer:
 
     async def _serve(self, listener: socket.socket, ready: Future[_Running]) -> None:
         loop = asyncio.get_running_loop()
+        loop.run_in_executor = partial(_at_once, loop)  # type: ignore[method-assign, assignment]
         stopped = asyncio.Event()
         shop = self._build_shop(loop)
         application = _application(shop, self._port)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
-        await web.SockSite(runner, listener).start()
+        site = web.SockSite(runner, listener)
+        await site.start()
         publisher = asyncio.create_task(shop.hub.publish())
         worker = _thread("work", lambda: work(shop))
         stop_serving = partial(loop.call_soon_threadsafe, stopped.set)
         ready.set_result(_Running(shop, stop_serving, threading.current_thread(), worker))
         await stopped.wait()
+        await site.stop()  # first, so that nobody whose socket closes comes back
         publisher.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await publisher
@@ -174,14 +183,33 @@ class EmbeddedServer:
         await runner.cleanup()
 
 
+def _at_once(
+    loop: asyncio.AbstractEventLoop, executor: object, work: Callable[..., _T], *arguments: object
+) -> asyncio.Future[_T]:
+    """In place of `run_in_executor`, which fails for a job that outlives the main thread.
+
+    aiohttp reads and stores files by it; these are small here.
+    """
+    done: asyncio.Future[_T] = loop.create_future()
+    try:
+        done.set_result(work(*arguments))
+    except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits
+        done.set_exception(error)
+    return done
+
+
 def serve(port: int = 8188, options: EmbeddedOptions | None = None) -> int:
-    """Serve until Ctrl-C; the exit code: 0, or 1 when the port is taken."""
+    """Serve until Ctrl-C or SIGTERM; the exit code: 0, or 1 when the port is taken.
+
+    Called in the main thread, which is the one that hears signals.
+    """
     server = EmbeddedServer(port, options)
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         server.start()
         while True:
             time.sleep(3600)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         logger.error("%s", error)
         return 1
     except KeyboardInterrupt:
@@ -189,6 +217,7 @@ def serve(port: int = 8188, options: EmbeddedOptions | None = None) -> int:
         return 0
     finally:
         server.stop()
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _thread(name: str, target: Callable[[], None]) -> threading.Thread:

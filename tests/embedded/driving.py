@@ -77,6 +77,7 @@ class Driver:
 
     def __exit__(self, *_: object) -> None:
         self.socket.close()
+        self.socket.shutdown()  # what close leaves open when the server closed first
         self.session.close()
 
     def get(self, path: str, **query: Any) -> Any:

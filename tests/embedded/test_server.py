@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -18,8 +20,11 @@ from comfyui.embedded import (
     StepGate,
     serve,
 )
+from comfyui.jobs import Job
+from image_provider import ProviderUnavailableError
 from tests.embedded.driving import Driver, colour, text_to_image
 from tests.embedded.replay import load
+from tests.job_support import PATIENCE, background, client_of, graph, queue_of, server_with
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,6 +61,55 @@ def test_stopping_ends_a_running_job_its_threads_and_its_folder():
     assert not [t for t in threading.enumerate() if t.name.startswith("comfyui-embedded")]
     with pytest.raises(requests.ConnectionError):
         requests.get(server.url, timeout=1)
+
+
+def test_nobody_hears_of_the_end_of_a_job_that_ends_with_its_server():
+    gate = StepGate("KSampler", step=1)
+    server = EmbeddedServer(options=EmbeddedOptions(step_seconds=0, on_step=gate)).start()
+    with Driver(server) as driver:
+        driver.post(text_to_image())
+        assert gate.wait_reached()
+        server.stop()
+        heard = [json.loads(text) for text in iter(driver.socket.recv, "")]  # "": it was closed
+    assert {message["type"] for message in heard} >= {"execution_start", "executing"}
+    assert not [message for message in heard if message["type"] == "execution_interrupted"]
+    assert None not in [message["data"].get("node", "") for message in heard]
+
+
+def test_a_client_takes_a_server_that_was_stopped_and_started_for_one_that_was_killed():
+    gate = StepGate("3", step=2)
+    with (
+        server_with(on_step=gate) as server,
+        client_of(server.address) as client,
+        background() as go,
+    ):
+        future = go(Job(client, graph()).run)
+        assert gate.wait_reached()
+        server.stop()
+        server.start()
+        with pytest.raises(ProviderUnavailableError):
+            future.result(PATIENCE)
+        assert queue_of(server) == ([], [])
+        assert requests.get(f"{server.url}/history", timeout=PATIENCE).json() == {}
+
+
+@pytest.mark.parametrize("source", ["None", "Image.new('RGB', (64, 64))"])
+def test_a_job_that_outlives_the_main_thread_gets_its_picture(source, tmp_path):
+    code = (
+        "from PIL import Image\n"
+        "from comfyui_provider import ComfyUIProvider\n"
+        "from image_provider import ImageGenerationRequest\n"
+        f"request = ImageGenerationRequest('x', extra={{'source_image': {source}}})\n"
+        "future = ComfyUIProvider('embedded').submit(request)\n"
+        "future.add_done_callback(lambda done: print(done.result().success))\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == "True\n"
+    assert "Traceback" not in ended.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_given_folder_stays_and_numbering_goes_on_there(tmp_path):
@@ -166,3 +220,25 @@ def test_the_command_names_its_address_and_ends_when_the_port_is_taken(comfyui_s
     assert ended.returncode == 1
     assert f"port {port}" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_command_refuses_what_is_no_port():
+    command = [sys.executable, "-m", "comfyui.embedded", "--port", "65536"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "argument --port: '65536' is no port; give a number from 0 to 65535" in ended.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without a signal")
+def test_the_command_clears_up_when_it_is_told_to_end(tmp_path):
+    command = [sys.executable, "-m", "comfyui.embedded", "--port", "0"]
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert "http://127.0.0.1:" in process.stderr.readline()
+        assert list(tmp_path.iterdir())
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,392 @@
+"""The command `workflow`: list the workflow files, check one, fill one in, draw one.
+
+Owns what these print and write: where every parameter of a request goes in a workflow and why, and
+what keeps a server from running it. Generates nothing and sends no job; a server is asked for its
+node classes when `--server` says so, and otherwise nobody is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli_shared import FAILED, OK, one_line, parse_size, print_table, say
+from comfyui import loading
+from comfyui.binding import Binding
+from comfyui.graph import Graph, title_of
+from comfyui.library import WorkflowLibrary
+from comfyui.object_info import ObjectInfo
+from comfyui.survey import merged, model_files, structural_problems, survey
+from comfyui.ui_format import is_ui_format
+from comfyui.validation import WorkflowProblem
+from comfyui.workflow import Workflow
+from config import Config
+from image_provider import (
+    DEFAULT_SIZE,
+    ConfigurationError,
+    ImageGenerationRequest,
+    WorkflowError,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_FILE = "a file of yours, or a name in the workflow folder"
+_NO_SERVER = (
+    "No server was asked: only the file's structure was checked. --server compares it with the "
+    "ComfyUI of the settings, --object-info with a saved answer of its /object_info."
+)
+_SHOWN = 60
+"""Characters of a value or title that a table shows."""
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Adds `workflow` to the commands; `common` has the options that every command takes."""
+    workflow = commands.add_parser("workflow", help="list, check, fill in and draw workflow files")
+    actions = workflow.add_subparsers(required=True, metavar="ACTION")
+
+    def add(name: str, told: str, example: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = actions.add_parser(
+            name,
+            parents=[common],
+            help=told,
+            description=f"{told[0].upper()}{told[1:]}.",
+            epilog=f"example:\n  image-cli workflow {name} {example}".rstrip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        return parser
+
+    listing = add("list", "show the files of the workflow folder and the models they load", "")
+    listing.set_defaults(command=_list)
+    check = add(
+        "check", "tell what is wrong with a file and where parameters go", "t2i_flux.json --server"
+    )
+    _add_file(check)
+    check.set_defaults(command=_check)
+    bind = add(
+        "bind",
+        "write the graph that a request would send",
+        't2i_flux.json --prompt "a red fox" --seed 7 --set 8.cfg=1.5 -o fox.json',
+    )
+    _add_file(bind)
+    _add_request(bind)
+    bind.add_argument("-o", dest="output", required=True, metavar="OUT", help="the file to write")
+    bind.set_defaults(command=_bind)
+    show = add(
+        "show", "draw a workflow as one HTML page", "t2i_flux.json --html t2i_flux.html --server"
+    )
+    _add_file(show)
+    show.add_argument("--html", required=True, metavar="OUT", help="the page to write")
+    show.add_argument("--prompt", metavar="TEXT", help="draw it with this prompt filled in")
+    show.set_defaults(command=_show)
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help=_FILE)
+    known = parser.add_mutually_exclusive_group()
+    known.add_argument(
+        "--server",
+        action="store_true",
+        help="ask the ComfyUI at COMFYUI_SERVER_ADDRESS what it can run",
+    )
+    known.add_argument(
+        "--object-info", metavar="F", help="take that from a saved answer of /object_info instead"
+    )
+
+
+def _add_request(parser: argparse.ArgumentParser) -> None:
+    request = parser.add_argument_group("parameters", "what is not given stays as it is")
+    add = request.add_argument
+    add("--prompt", required=True, metavar="TEXT", help="what the picture shows")
+    add("--negative", metavar="TEXT", help="what the picture must not show")
+    add("--seed", type=int)
+    add("--steps", type=int)
+    add("--guidance", type=float, help="how closely the prompt is followed")
+    add("--strength", type=float, help="0.0-1.0, how much may change")
+    add("--size", type=parse_size, metavar="WxH", help="pixels, for example 1024x768")
+    add("--model", metavar="NAME", help="model file, as the server calls it")
+    add("--image", metavar="NAME", help="picture to start from, by its name on the server")
+    add("--mask", metavar="NAME", help="mask, by its name on the server")
+    add(
+        "--set",
+        dest="extra",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="NODE.INPUT=VALUE",
+        help="any input, by its node's id or title; the value is JSON, or else a text; repeatable",
+    )
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """`node.input` and the value; a title may have an = in it."""
+    head, dot, tail = text.partition(".")
+    name, equals, value = tail.partition("=")
+    if not (head and dot and name and equals):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} sets nothing; write NODE.INPUT=VALUE, like 8.cfg=4.5"
+        )
+    try:
+        return f"{head}.{name}", json.loads(value, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return f"{head}.{name}", value
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+# The commands
+
+
+def _list(args: argparse.Namespace, console: Console) -> int:
+    library = WorkflowLibrary(Config().get_comfyui_workflow_dir())
+    rows, failures = [], []
+    for name in library.names():
+        form = "UI" if _is_ui_file(library.folder / name) else "API"
+        try:
+            graph = library.load(name).graph
+        except WorkflowError as error:
+            rows.append((name, form if form == "UI" else "?", "?", "?"))
+            failures.append((name, str(error)))
+        else:
+            rows.append((name, form, str(len(graph)), ", ".join(model_files(graph))))
+    if not rows:
+        say(console, f"There is no workflow in {library.folder}.")
+        return OK
+    print_table(("workflow", "format", "nodes", "models"), rows)
+    _print_block("Cannot be used as they are:", ("workflow", "why"), failures)
+    return OK
+
+
+def _check(args: argparse.Namespace, console: Console) -> int:
+    info = _object_info(args)
+    workflow = _load(args.file, info)
+    graph, found = workflow.graph, survey(workflow, info)
+    problems = [f"{problem.kind}: {problem.message}" for problem in _problems(workflow, info)]
+    problems += [f"binding: {failure}" for failure in found.failures]
+    for problem in problems:
+        print(one_line(problem))
+    if not problems:
+        print("No problem was found.")
+    with suppress(WorkflowError):  # what nothing can stand in for is among the problems
+        for note in _without_missing(graph, workflow, info)[1]:
+            print(one_line(f"note: {note}"))
+    _print_block(
+        "Where each parameter goes:",
+        ("parameter", "input", "node", "why"),
+        [
+            (entry.parameter, _place(entry), _short(title_of(graph[entry.node_id])), entry.reason)
+            for entry in found.bindings
+        ],
+    )
+    _print_block(
+        "Ignored, because there is no place for it:",
+        ("parameter", "why"),
+        [(entry.parameter, entry.reason) for entry in found.ignored],
+    )
+    if info is None:
+        say(console, _NO_SERVER)
+    return FAILED if problems else OK
+
+
+def _bind(args: argparse.Namespace, console: Console) -> int:
+    info = _object_info(args)
+    workflow = _load(args.file, info)
+    bound = workflow.bind(_as_sent(_request(args), workflow, console), info)
+    graph, notes = _without_missing(bound.graph, workflow, info)
+    _write(args.output, json.dumps(graph, indent=2, ensure_ascii=False) + "\n")
+    print_table(
+        ("parameter", "input", "value", "why"),
+        [
+            (entry.parameter, _place(entry), _value(entry.value), entry.reason)
+            for entry in merged(bound.bindings)
+        ],
+        stderr=True,
+    )
+    for entry in bound.ignored:
+        say(console, one_line(f"{entry.parameter} is ignored: {entry.reason}"), "warning")
+    for told in [*notes, *(problem.message for problem in _problems(Workflow(graph), info))]:
+        say(console, one_line(told), "warning")
+    print(args.output)
+    return OK
+
+
+def _show(args: argparse.Namespace, console: Console) -> int:
+    from comfyui.page import draw_page
+
+    info = _object_info(args)
+    workflow = _load(args.file, info)
+    graph = workflow.graph
+    if args.prompt is not None:
+        bound = workflow.bind(ImageGenerationRequest(args.prompt), info)
+        graph, bindings, ignored = bound.graph, bound.bindings, bound.ignored
+    else:
+        found = survey(workflow, info)
+        for failure in found.failures:
+            say(console, one_line(str(failure)), "warning")
+        bindings, ignored = found.bindings, found.ignored
+    problems = _problems(Workflow(graph), info)
+    name = workflow.source or args.file
+    _write(args.html, draw_page(name, graph, bindings, ignored, problems, info))
+    print(args.html)
+    return OK
+
+
+# What they need
+
+
+def _object_info(args: argparse.Namespace) -> ObjectInfo | None:
+    """What a server can run, from where the options say; None when they say nothing."""
+    if args.server:
+        return _ask_server()
+    if args.object_info is None:
+        return None
+    name = args.object_info
+    try:
+        return ObjectInfo.from_dict(json.loads(Path(name).read_bytes()))
+    except OSError as error:
+        raise ConfigurationError(f"{name} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            f"{name} is not JSON ({error}); save the answer of http://SERVER/object_info there"
+        ) from error
+    except WorkflowError as error:
+        raise ConfigurationError(f"{name} cannot be used: {error}") from error
+
+
+def _ask_server() -> ObjectInfo:
+    from comfyui.client import ComfyUIClient, Limits
+    from comfyui.servers import Servers
+
+    config = Config()
+    limits = Limits(
+        connect=config.get_seconds("COMFYUI_CONNECT_TIMEOUT"),
+        read=config.get_seconds("COMFYUI_READ_TIMEOUT"),
+    )
+    servers = Servers(
+        config.get_comfyui_server_address(),
+        config.get("COMFYUI_API_KEY"),
+        lambda address: ComfyUIClient(address, config.get_comfyui_client_id(), limits),
+    )
+    try:
+        return servers.pick().object_info()
+    finally:
+        servers.close()
+
+
+def _load(file: str, info: ObjectInfo | None) -> Workflow:
+    """The caller's own file, else the one of that name in the workflow folder."""
+    if os.path.exists(file):  # not Path's own, which raises for a name that is too long
+        return Workflow.from_file(file, info)
+    library = WorkflowLibrary(Config().get_comfyui_workflow_dir())
+    name, names = Path(file).as_posix(), library.names()
+    if name in names:
+        return library.load(name, info)
+    raise WorkflowError(
+        f"workflow {file}: there is no such file, and none of that name in the workflow folder "
+        f"({library.folder}), which has: {', '.join(names[:20]) or 'no workflow at all'}",
+        file=file,
+    )
+
+
+def _is_ui_file(path: Path) -> bool:
+    """Whether it is what the editor saves; False also for what cannot be read."""
+    try:
+        with path.open("rb") as file:
+            document = json.loads(file.read(loading.MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and is_ui_format(document)
+
+
+def _problems(workflow: Workflow, info: ObjectInfo | None) -> list[WorkflowProblem]:
+    return structural_problems(workflow.graph) if info is None else workflow.validate(info)
+
+
+def _without_missing(
+    graph: Graph, workflow: Workflow, info: ObjectInfo | None
+) -> tuple[Graph, list[str]]:
+    """The graph without the nodes that the server lacks, and a sentence for each of them."""
+    if info is None:
+        return graph, []
+    from comfyui.generation import do_without_missing
+
+    return do_without_missing(graph, info, "bypass", workflow.source or "given")
+
+
+def _request(args: argparse.Namespace) -> ImageGenerationRequest:
+    width, height = args.size or (DEFAULT_SIZE, DEFAULT_SIZE)
+    return ImageGenerationRequest(
+        prompt=args.prompt,
+        negative_prompt=args.negative,
+        width=width,
+        height=height,
+        seed=args.seed,
+        steps=args.steps,
+        guidance_scale=args.guidance,
+        source_image_url=args.image,
+        mask_image_url=args.mask,
+        strength=args.strength,
+        model=args.model,
+        extra=dict(args.extra),
+    )
+
+
+def _as_sent(
+    request: ImageGenerationRequest, workflow: Workflow, console: Console
+) -> ImageGenerationRequest:
+    """The request with its size made to fit the model, as a generation makes it."""
+    from comfyui.source_upload import prepare
+
+    unpictured = replace(request, source_image_url=None, mask_image_url=None)
+    prepared = prepare(unpictured, workflow.graph, workflow.source or "given", None)
+    if "size" in prepared.notes:
+        sides = (prepared.notes["size"][key] for key in ("asked", "used"))
+        asked, used = ("x".join(map(str, side)) for side in sides)
+        say(console, f"The size {asked} becomes {used}, which this model takes.")
+    return replace(request, width=prepared.request.width, height=prepared.request.height)
+
+
+# What they show and write
+
+
+def _print_block(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A heading and its table; nothing where there are no rows."""
+    if rows:
+        print(f"\n{title}")
+        print_table(heads, rows)
+
+
+def _place(entry: Binding) -> str:
+    """The input as `--set` and `extra` take it."""
+    return f"{entry.node_id}.{entry.input_name}"
+
+
+def _value(value: object) -> str:
+    return _short(value if isinstance(value, str) else json.dumps(value))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def _write(file: str, text: str) -> None:
+    """Puts a whole file in place, or none; raises ConfigurationError when it cannot."""
+    path = Path(file)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            # Half a surrogate pair, which UTF-8 lacks, is written as JSON writes it.
+            draft.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written: {error.strerror or error}") from error
