@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -176,7 +177,7 @@ class Servers:
             client = server.client
             file = client.address.file_of(url)
             if file is not None:
-                return repeated(lambda: client.view(*file), client)  # noqa: B023 - called at once
+                return repeated(partial(client.view, *file), client)
         return None
 
     def close(self) -> None:

@@ -184,15 +184,13 @@ class JobTracker:
         return _SOCKET_OUTPUT in self._classes.values() and not self.ended_on_socket
 
     def _take_image(self, image: NodeImage) -> None:
+        # A preview sent before the server had read our feature flags names no node.
         node_id = image.node_id or self.node_id
-        if self.class_of(node_id) == _SOCKET_OUTPUT:
-            # As JPEG it is the preview of a node that ran just before.
-            if image.mime_type == "image/png":
-                self.socket_images.append(
-                    NodeImage(self.prompt_id, node_id, image.data, image.mime_type)
-                )
-        else:
+        image = NodeImage(self.prompt_id, node_id, image.data, image.mime_type)
+        if self.class_of(node_id) != _SOCKET_OUTPUT:
             self.preview = image
+        elif image.mime_type == "image/png":  # as JPEG it is of a node that ran just before
+            self.socket_images.append(image)
 
     def feed_history(self, entry: object) -> bool:
         """Takes the job's entry of GET /history/{id} in; True when the job has ended."""

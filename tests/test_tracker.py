@@ -368,3 +368,11 @@ def test_no_numbers_take_the_fraction_back_or_past_its_end(messages):
         tracker.feed(parse_frame(json.dumps(message)))
         assert fraction <= tracker.fraction <= 0.99
         fraction = tracker.fraction
+
+
+def test_a_preview_that_names_no_node_is_the_running_nodes():
+    tracker = JobTracker("job", {"3": "KSampler"})
+    tracker.feed(NodeRunning("job", "3"))
+    tracker.feed(NodeImage(None, None, b"jpeg"))
+
+    assert (tracker.preview.prompt_id, tracker.preview.node_id) == ("job", "3")
