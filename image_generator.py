@@ -137,6 +137,8 @@ class ImageGenerator:
     def _generate_cached(self, request: ImageGenerationRequest) -> ImageGenerationResult:
         try:
             request, hashes = _with_loaded_images(request, self.config.get_image_source_roots())
+            if hashes is None:
+                return self.router.generate(request)
             candidates = self.router.resolve(request)
         except ImageGenerationError as error:
             return ImageGenerationResult.failed(error, request.provider or "router")
@@ -176,16 +178,27 @@ def _as_called(
 
 def _with_loaded_images(
     request: ImageGenerationRequest, roots: tuple[Path, ...] | None
-) -> tuple[ImageGenerationRequest, dict[str, str]]:
-    """The request with its images fetched once, and their content hashes."""
+) -> tuple[ImageGenerationRequest, dict[str, str] | None]:
+    """The request with its images fetched once, and their content hashes.
+
+    None for hashes when a URL cannot be fetched here: a provider may still get it, as ComfyUI's
+    does those of its own server.
+    """
     from image_io.source_images import load_source
 
     extra, hashes = dict(request.extra), {}
     for key in (SOURCE_KEY, MASK_KEY):
         reference = getattr(request, key)
-        if reference is not None:
+        if reference is None:
+            continue
+        try:
             loaded = load_source(reference, roots=roots, what=key.replace("_", " "))
-            extra[key], hashes[key] = loaded.image, loaded.sha256
+        except ImageGenerationError as error:
+            if not (isinstance(reference, str) and reference.startswith(("http://", "https://"))):
+                raise
+            logger.debug("not cached: %s", error)
+            return request, None
+        extra[key], hashes[key] = loaded.image, loaded.sha256
     return replace(request, extra=extra), hashes
 
 

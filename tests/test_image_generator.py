@@ -333,3 +333,15 @@ def test_a_workflow_file_that_changed_makes_another_entry(comfyui_server):
         Path("flows/mine.json").write_text(text + "\n", "utf-8")
         assert "cached" not in generator.generate(**call, workflow="mine.json").metadata
         assert generator.generate(**call, workflow="mine.json").metadata["cached"] is True
+
+
+def test_a_result_of_the_same_server_can_be_the_source_of_a_request_with_a_seed(comfyui_server):
+    settings = {"COMFYUI_SERVER_ADDRESS": comfyui_server.address}
+    with ImageGenerator(Config(settings, env_file=None)) as generator:
+        first = generator.generate("a fox", width=64, height=64, steps=1, seed=1)
+        second = generator.generate(
+            "a hat", source_image_url=first.get_image_url(), steps=1, seed=2, strength=0.5
+        )
+
+    assert second.success, second.error
+    assert (second.images[0]["width"], second.images[0]["height"]) == (64, 64)
