@@ -239,10 +239,9 @@ class _Binder:
         if len(set(texts.values())) > 1:
             # What is only previewed on the way is no match for what is saved.
             kept = self.tracer.kept()
+            if len({before for encoder, before in texts.items() if encoder in kept}) != 1:
+                raise self._ambiguous(parameter, encoders, list(texts))
             encoders = {i: found for i, found in encoders.items() if i in kept}
-            texts = self._different(encoders, [i for i in leading if i in kept]) or texts
-        if len(set(texts.values())) > 1:
-            raise self._ambiguous(parameter, encoders, list(texts))
         found = [item for items in encoders.values() for item in items]
         self._write_all(parameter, text, found, "no sampler has a text encoder on this side")
 

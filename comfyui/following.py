@@ -7,11 +7,12 @@ path that led to it; a `DeadEnd` says why there is none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
-from comfyui.graph import Graph, Link, as_link, links_of
+from comfyui.graph import Graph, Link, as_link, consumers, links_of
 from comfyui.prompt_texts import source_names, user_score
 from comfyui.switches import handed_on, switch_of
 
@@ -88,6 +89,7 @@ class Follower:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self._past: dict[str, tuple[str, str, str]] = {}
 
     def holder(self, at: str | Way, name: str, kind: Kind) -> Found:
         """Where the value of an input is kept: there, or behind the links that it arrives by.
@@ -98,11 +100,9 @@ class Follower:
         ended = self._kept(way, name, kind, {way.node_id})
         if not isinstance(ended, Way):
             return ended
-        scores = {}
-        for spot in self._parts(ended) if kind is TEXT else ():
-            node, is_on_the_spot = self.graph[spot.node_id], spot.node_id == ended.node_id
-            scores[spot] = user_score(node, spot.input_name, is_on_the_spot)
-        best = [spot for spot, score in scores.items() if score == max(scores.values())]
+        parts = self._parts(ended) if kind is TEXT else {}
+        highest = max(parts.values(), default=None)
+        best = [spot for spot, score in parts.items() if score == highest]
         if len(best) == 1:
             return best[0]
         return DeadEnd(f"{way}.{name} is computed by {self.name(ended.node_id)}")
@@ -136,20 +136,33 @@ class Follower:
         inputs = node["inputs"]
         return [key for key in names if key in inputs and _may_hold(inputs[key], kind)]
 
-    def _parts(self, way: Way) -> list[Spot]:
-        """Every text that a node puts together, by whatever nodes between."""
-        waiting, seen, parts = [way], {way.node_id}, []
+    def _parts(self, way: Way) -> dict[Spot, tuple[int, float]]:
+        """Every text that a node puts together, by whatever nodes between, and how it scores.
+
+        Of equal ones what has a node of its own is the user's, then what is put together first.
+        """
+        waiting, seen, parts = [way], {way.node_id}, {}
         for way in waiting:  # grows while it is walked
             for name in source_names(self.graph[way.node_id]["inputs"]):
                 ended = self._kept(way, name, TEXT, seen)
                 if isinstance(ended, Way):
                     waiting.append(ended)
                 elif isinstance(ended, Spot):
-                    parts.append(ended)
+                    rank = inf if ended.node_id != way.node_id else way.steps
+                    parts[ended] = user_score(self.graph[ended.node_id], ended.input_name), rank
         return parts
 
     def past_switches(self, node_id: str, name: str) -> tuple[str, str, str]:
         """The input that really decides: past switches, on the branch that is active."""
+        first = as_link(self.graph[node_id]["inputs"].get(name))
+        if first is None:
+            return node_id, name, ""
+        if first.node_id not in self._past:
+            self._past[first.node_id] = self._walk_switches(node_id, name)
+        past = self._past[first.node_id]
+        return past if past[2] else (node_id, name, "")
+
+    def _walk_switches(self, node_id: str, name: str) -> tuple[str, str, str]:
         passed, seen = [], {node_id}
         while (link := as_link(self.graph[node_id]["inputs"].get(name))) is not None:
             if link.node_id not in self.graph or link.node_id in seen:
@@ -188,6 +201,21 @@ class Follower:
     def name(self, node_id: str) -> str:
         """Class and id, as paths show a node."""
         return f"{self.graph[node_id]['class_type']} {node_id}"
+
+
+def downstream(node_ids: Iterable[str], takers: Mapping[str, Iterable[str]]) -> set[str]:
+    """Every node that takes from one of these, directly or by others."""
+    waiting, found = list(node_ids), set[str]()
+    for node_id in waiting:  # grows while it is walked
+        new = set(takers.get(node_id, ())) - found
+        found |= new
+        waiting += new
+    return found
+
+
+def takers_in(graph: Graph) -> dict[str, list[str]]:
+    """For every node that is linked to, the nodes that take from it."""
+    return {i: [consumer.node_id for consumer in used] for i, used in consumers(graph).items()}
 
 
 def _may_hold(value: object, kind: Kind) -> bool:

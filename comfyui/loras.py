@@ -6,7 +6,8 @@ LoraLoaderModelOnly (model alone).
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from typing import Any
 
 from comfyui.graph import Consumer, Graph, Link, as_link, consumers, upstream
 from comfyui.node_roles import is_text_encoder
@@ -32,7 +33,9 @@ class LoraChain:
     ) -> None:
         """`running` are the nodes that feed an output; the inputs in `fixed` stay as they are."""
         self._graph = graph
-        self._loaders = {str(name): i for i in reversed(running) if (name := self._lora_of(i))}
+        self._loaders = {
+            name: i for i in reversed(running) for name in _loras_of(graph[i]["inputs"])
+        }
         self._fixed = fixed
         self._consumers = consumers(graph)
         self._next_id = len(graph) + 1
@@ -46,10 +49,7 @@ class LoraChain:
         """
         node_id = self._loaders.get(name)
         if node_id is not None:
-            inputs = self._graph[node_id]["inputs"]
-            for key in _STRENGTHS:
-                if key in inputs and (node_id, key) not in self._fixed:
-                    inputs[key] = strength
+            self._set_strength(node_id, name, strength)
             return node_id, f"{self._graph[node_id]['class_type']} {node_id} loads this LoRA"
         loader_id = self._model.node_id
         loader = f"{self._graph[loader_id]['class_type']} {loader_id}"
@@ -57,28 +57,44 @@ class LoraChain:
             return None, f"the model of {loader} goes where the request says, and nowhere else"
         return self._insert(name, strength), f"inserted behind {loader}"
 
-    def _lora_of(self, node_id: str) -> object:
-        return self._graph[node_id]["inputs"].get("lora_name")
+    def _set_strength(self, node_id: str, name: str, strength: float) -> None:
+        inputs = self._graph[node_id]["inputs"]
+        for key, value in inputs.items():
+            if (node_id, key) in self._fixed:
+                continue
+            if key in _STRENGTHS and inputs.get("lora_name") == name:
+                inputs[key] = strength
+            elif isinstance(value, dict) and value.get("lora") == name:
+                value.update(on=True, strength=strength)
 
     def _clip_origin(self, loader_id: str, running: list[str]) -> Link | None:
         """The output that the clip of all text encoders comes from; None when there are several."""
         encoders = [i for i in running if is_text_encoder(self._graph[i])]
-        origins = {self._follow_clip(node_id) for node_id in encoders}
+        origins = self._clip_origins(encoders)
         origin = origins.pop() if len(origins) == 1 else None
         if origin is None or origin.node_id == loader_id:
             return origin
         feeds = upstream(self._graph, [origin.node_id]), upstream(self._graph, [loader_id])
         return None if loader_id in feeds[0] or origin.node_id in feeds[1] else origin
 
-    def _follow_clip(self, node_id: str) -> Link | None:
-        origin, seen = None, set()
-        while node_id not in seen:
-            seen.add(node_id)
-            link = as_link(self._graph[node_id]["inputs"].get("clip"))
-            if link is None or link.node_id not in self._graph:
-                return origin
-            origin, node_id = link, link.node_id
-        return None
+    def _clip_origins(self, encoders: list[str]) -> set[Link | None]:
+        """Where clips come from that others only pass on; None for one that comes from nowhere."""
+        origins: set[Link | None] = set()
+        seen: set[Link] = set()
+        for encoder in encoders:
+            origin, link = None, self._clip_of(encoder)
+            path = set[Link]()
+            while link is not None and link not in seen:
+                seen.add(link)
+                path.add(link)
+                origin, link = link, self._clip_of(link.node_id)
+            if link is None or link in path:
+                origins.add(origin if link is None else None)
+        return origins
+
+    def _clip_of(self, node_id: str) -> Link | None:
+        link = as_link(self._graph[node_id]["inputs"].get("clip"))
+        return link if link is not None and link.node_id in self._graph else None
 
     def _takers(self, link: Link) -> list[Consumer]:
         """The inputs that take an output and may be led elsewhere."""
@@ -124,3 +140,9 @@ class LoraChain:
         while str(self._next_id) in self._graph:
             self._next_id += 1
         return str(self._next_id)
+
+
+def _loras_of(inputs: Mapping[str, Any]) -> list[str]:
+    """The files that a loader names; Power Lora Loader (rgthree) has one an entry."""
+    entries = [value.get("lora") for value in inputs.values() if isinstance(value, dict)]
+    return [name for name in (inputs.get("lora_name"), *entries) if isinstance(name, str)]

@@ -7,11 +7,11 @@ the word that they hold ("txt2img").
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import Enum
 
-from comfyui.following import FLAG, Follower, Spot
-from comfyui.graph import Graph, Node, as_link, consumers, output_nodes, title_of, upstream
+from comfyui.following import FLAG, Follower, Spot, downstream, takers_in
+from comfyui.graph import Graph, Node, as_link, output_nodes, title_of, upstream
 from comfyui.node_roles import is_empty_latent, known, picture_input
 from comfyui.object_info import ObjectInfo
 from comfyui.switches import handed_on, switch_of
@@ -118,25 +118,15 @@ class _Modes:
         first = last if self._wanted is _Mode.I2I else _AS_TEXT[last.lower()]
         return f"{_in_case_of(match[1], first)}{match[2]}{last}"
 
-    def _led_to(self, nodes: Iterable[str]) -> dict[_Mode, set[str]]:
+    def _led_to(self, nodes: list[str]) -> dict[_Mode, set[str]]:
         """For each mode: the nodes that what makes it leads to, and that itself."""
-        info, taken_by = self._object_info, consumers(self._graph)
-        starts: dict[_Mode, list[str]] = {_Mode.T2I: [], _Mode.I2I: []}
-        for node_id in nodes:
-            node = self._graph[node_id]
-            if is_empty_latent(node, info):
-                starts[_Mode.T2I].append(node_id)
-            if picture_input(node, info) is not None:
-                starts[_Mode.I2I].append(node_id)
-        leading = {}
-        for mode, waiting in starts.items():
-            leading[mode] = set(waiting)
-            for node_id in waiting:  # grows while it is walked
-                for consumer in taken_by.get(node_id, ()):
-                    if consumer.node_id not in leading[mode]:
-                        leading[mode].add(consumer.node_id)
-                        waiting.append(consumer.node_id)
-        return leading
+        info, takers = self._object_info, takers_in(self._graph)
+        graph = self._graph
+        starts = {
+            _Mode.T2I: [i for i in nodes if is_empty_latent(graph[i], info)],
+            _Mode.I2I: [i for i in nodes if picture_input(graph[i], info) is not None],
+        }
+        return {mode: {*ids, *downstream(ids, takers)} for mode, ids in starts.items()}
 
 
 def _one_named(text: str) -> _Mode | None:

@@ -30,15 +30,12 @@ def source_names(inputs: Mapping[str, object]) -> list[str]:
     ]
 
 
-def user_score(node: Node, input_name: str, is_on_the_spot: bool) -> int:
-    """How likely the text of this input is the user's own; a fixed part scores below zero.
-
-    `is_on_the_spot`: it is typed into the very node that puts the texts together.
-    """
+def user_score(node: Node, input_name: str) -> int:
+    """How likely the text of this input is the user's own; a fixed part scores below zero."""
     title = title_of(node).lower()
     score = sum(points for word, points in _OWN_TITLES if word in title)
     score -= sum(points for word, points in _FIXED_TITLES if word in title)
     value = node["inputs"].get(input_name)
     if isinstance(value, str) and _SYSTEM_PROMPT.match(value):
         score -= 4
-    return score - is_on_the_spot
+    return score

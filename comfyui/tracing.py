@@ -10,8 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
-from comfyui.following import NUMBER, TEXT, DeadEnd, Follower, Found, Spot, Way
-from comfyui.graph import Consumer, Graph, Link, Node, as_link, consumers, links_of, output_nodes
+from comfyui.following import (
+    NUMBER,
+    TEXT,
+    DeadEnd,
+    Follower,
+    Found,
+    Spot,
+    Way,
+    downstream,
+    takers_in,
+)
+from comfyui.graph import Graph, Link, Node, as_link, links_of, output_nodes
 from comfyui.node_roles import (
     LATENT_INPUTS,
     TO_MASK,
@@ -51,13 +61,14 @@ class Tracer(Follower):
         self.running = [node_id for node_id in graph if node_id in running]
         """The nodes that feed an output, in file order."""
         found = [node_id for node_id in self.running if is_sampler(graph[node_id], object_info)]
-        refining = self._fed_by(found)
+        takers = takers_in(graph)
+        refining = downstream(found, takers)
         self.noisy = [node_id for node_id in found if self._adds_noise(node_id)]
         """The samplers that begin a picture, or go back on one, by adding noise."""
         noisy = set(self.noisy)
         self.samplers = [i for i in found if i in noisy or i in refining] or found
         """Those that make the picture; one that only makes a control image adds no noise."""
-        refining = self._fed_by(self.samplers)
+        refining = downstream(self.samplers, takers)
         self.first_samplers = [node_id for node_id in self.samplers if node_id not in refining]
         """Those that refine no other sampler's work."""
 
@@ -126,13 +137,7 @@ class Tracer(Follower):
 
     def denoise(self) -> list[Found]:
         """`denoise` of each sampler that starts from a picture; not of one that refines another."""
-        from_pictures = [
-            node_id
-            for node_id in self.first_samplers
-            if any(self.follow(Way(node_id, ""), name) for name in self._latents_in(node_id))
-            and not any(self._latents_of([node_id]))
-        ]
-        return _unique(self._schedule(from_pictures, "denoise"))
+        return _unique(self._schedule(self._from_pictures(), "denoise"))
 
     def empty_latents(self) -> list[str]:
         """The nodes that make the empty latent which the picture starts from."""
@@ -218,20 +223,6 @@ class Tracer(Follower):
         name = picture_input(self.graph[way.node_id], self._object_info) or "image"
         return Spot(way.node_id, name, way.then(way.node_id, f".{name}"))
 
-    def _fed_by(self, node_ids: Iterable[str]) -> set[str]:
-        """Every node that works on what one of these gives."""
-        waiting, found = list(node_ids), set[str]()
-        for node_id in waiting:  # grows while it is walked
-            for consumer in self._consumers.get(node_id, ()):
-                if consumer.node_id not in found:
-                    found.add(consumer.node_id)
-                    waiting.append(consumer.node_id)
-        return found
-
-    @cached_property
-    def _consumers(self) -> dict[str, list[Consumer]]:
-        return consumers(self.graph)
-
     def _conditioned(self, samplers: Iterable[str]) -> list[str]:
         """The nodes that take the conditioning: the samplers themselves or their guiders."""
         found = []
@@ -282,8 +273,22 @@ class Tracer(Follower):
         ways = self._along(samplers, ("sigmas",), "SIGMAS", lambda node: name in node["inputs"])
         return (self.holder(way, name, NUMBER) for way in ways)
 
-    def _latents_in(self, node_id: str) -> list[str]:
-        return self._carrying(node_id, LATENT_INPUTS, "LATENT")
+    def _from_pictures(self) -> list[str]:
+        """The samplers whose latent comes from no empty one."""
+        waiting, takers, empty = list(self.first_samplers), dict[str, list[str]](), []
+        for node_id in waiting:  # grows while it is walked
+            if is_empty_latent(self.graph[node_id], self._object_info):
+                empty.append(node_id)
+                continue
+            for name in self._carrying(node_id, LATENT_INPUTS, "LATENT"):
+                followed = self.follow(Way(node_id, ""), name)
+                if followed is not None:
+                    if followed[0].node_id not in takers:
+                        waiting.append(followed[0].node_id)
+                    takers.setdefault(followed[0].node_id, []).append(node_id)
+        left_out = downstream(empty, takers)
+        started = downstream(takers, takers)
+        return [i for i in self.first_samplers if i in started and i not in left_out]
 
     def _latents_of(self, samplers: Iterable[str]) -> Iterator[str]:
         info = self._object_info

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comfyui.claims import PARAMETERS
 from comfyui.object_info import ObjectInfo
 from comfyui.workflow import Workflow
 from image_provider import ImageGenerationRequest, WorkflowError
@@ -627,12 +628,16 @@ CLASSES = (
     *("CLIPTextEncode", "ConditioningZeroOut", "ConditioningCombine", "FluxGuidance", "Other"),
     *("EmptyLatentImage", "LoadImage", "LoadImageMask", "LoraLoader", "PrimitiveInt"),
     *("CheckpointLoaderSimple", "CLIPTextEncodeSDXL", "SaveImage", "RandomNoise", "ImageToMask"),
+    *("ComfySwitchNode", "ImpactSwitch", "StringConcatenate", "PreviewAny", "Reroute"),
+    *("CustomCombo", "Efficient Loader", "DualCFGGuider", "KSampler (Efficient)", "VAEEncode"),
 )
 INPUTS = (
     *("model", "clip", "positive", "negative", "conditioning", "conditioning_1", "latent_image"),
     *("text", "text_g", "value", "seed", "noise_seed", "noise", "steps", "cfg", "denoise"),
     *("guider", "sigmas", "samples", "pixels", "image", "images", "mask", "width", "height"),
     *("start_at_step", "end_at_step", "add_noise", "guidance", "ckpt_name", "lora_name"),
+    *("switch", "on_true", "on_false", "select", "input1", "input2", "source", "any_1", "choice"),
+    *("string_a", "string_b", "prompt", "cond1", "option1", "index", "filename_prefix"),
 )
 IDS = ("1", "2", "3", "4", "5", "6", "7", "8", "nowhere")
 PLAIN = st.one_of(
@@ -641,20 +646,22 @@ PLAIN = st.one_of(
     st.integers(),
     st.floats(allow_nan=False),
     st.text(max_size=3),
+    st.sampled_from(["%prompt%", "a %seed%", "%width%x%height%", "T2I", "a", "sd.safetensors"]),
     st.lists(st.integers(), max_size=2),
     st.dictionaries(st.text(max_size=2), st.none(), max_size=1),
 )
 LINKS = st.tuples(st.sampled_from(IDS), st.integers(-1, 3)).map(list)
 VALUES = st.one_of(LINKS, LINKS, PLAIN)
 NODES = st.builds(
-    lambda class_type, inputs: {"class_type": class_type, "inputs": inputs},
+    lambda class_type, inputs, meta: {"class_type": class_type, "inputs": inputs, "_meta": meta},
     st.sampled_from(CLASSES),
     st.dictionaries(st.sampled_from(INPUTS), VALUES, max_size=8),
+    st.sampled_from([{}, {"title": "Prompt"}, {"title": "seed"}, {"title": "I2I"}, {"title": 5}]),
 )
 GRAPHS = st.dictionaries(st.sampled_from(IDS[:-1]), NODES, min_size=1)
 REQUESTS = st.builds(
     ImageGenerationRequest,
-    prompt=st.text(max_size=3),
+    prompt=st.text(max_size=3) | st.just("%prompt% and %steps%"),
     negative_prompt=st.none() | st.text(max_size=3),
     width=st.integers(1, 4096),
     seed=st.none() | st.integers(0, 2**64 - 1),
@@ -666,21 +673,32 @@ REQUESTS = st.builds(
     source_image_url=st.none() | st.just("s.png"),
     mask_image_url=st.none() | st.just("m.png"),
     extra=st.dictionaries(
-        st.tuples(st.sampled_from(IDS), st.sampled_from(INPUTS)).map(".".join),
-        st.integers(0, 9) | st.text(max_size=2),
+        st.tuples(st.sampled_from(IDS), st.sampled_from(INPUTS)).map(".".join)
+        | st.just("filename_prefix"),
+        st.integers(0, 9) | st.text(max_size=2) | LINKS,
         max_size=3,
     ),
 )
+OVERRIDES = st.dictionaries(
+    st.sampled_from(PARAMETERS),
+    st.lists(
+        st.tuples(st.sampled_from(IDS[:2]), st.sampled_from(INPUTS)).map(".".join), min_size=1
+    ),
+    max_size=1,
+)
+INFO = ObjectInfo.from_dict(json.loads((DATA / "0.26.0.json").read_text("utf-8")))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(GRAPHS, REQUESTS)
-def test_binding_ends_never_changes_what_it_is_given_and_is_idempotent(graph, request):
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(GRAPHS, REQUESTS, OVERRIDES, st.sampled_from([None, INFO]))
+def test_binding_ends_never_changes_what_it_is_given_and_is_idempotent(
+    graph, request, overrides, info
+):
     given_graph, given_request = deepcopy(graph), deepcopy(request)
-    workflow = Workflow.from_dict(graph)
+    workflow = Workflow(Workflow.from_dict(graph).graph, None, overrides)
     before = workflow.graph
     try:
-        bound = workflow.bind(request)
+        bound = workflow.bind(request, info)
     except WorkflowError:
         return
     finally:
@@ -688,7 +706,7 @@ def test_binding_ends_never_changes_what_it_is_given_and_is_idempotent(graph, re
         assert workflow.graph == before
     for told in bound.bindings:
         assert bound.graph[told.node_id]["class_type"] == told.class_type
-    again = Workflow.from_dict(bound.graph).bind(request)
+    again = Workflow(bound.graph, None, overrides).bind(request, info)
     assert again.graph == bound.graph
 
 
