@@ -27,7 +27,7 @@ from comfyui.graph import Graph
 from comfyui.loras import LoraChain
 from comfyui.modes import find_mode
 from comfyui.object_info import ObjectInfo
-from comfyui.placeholders import fill_placeholders, has_placeholder
+from comfyui.placeholders import fill_placeholders, has_placeholder, restore_placeholders
 from comfyui.tracing import Tracer
 from image_provider import MAX_SEED, WorkflowError
 
@@ -102,6 +102,7 @@ def bind(
     the same claim.
     """
     bound = BoundWorkflow(workflow.graph)
+    restore_placeholders(bound.graph)
     binder = _Binder(bound, object_info, workflow.source)
     binder.bind_extra(request.node_inputs)
     binder.bind_mode(request.source_image_url is not None)
@@ -158,7 +159,7 @@ class _Binder:
         values = given_values(request)
         ranges = [] if request.steps is None else self._ranges()
         self._claim_overrides(values, overrides)
-        self._claim_titles(values)
+        self._claim_titles(values, request)
         self._claim_placeholders(request)
         rules: dict[str, Callable[[Any], None]] = {
             "prompt": self._prompt,
@@ -188,10 +189,10 @@ class _Binder:
         ).items():
             self._claim(parameter, spots, values)
 
-    def _claim_titles(self, values: Mapping[str, Any]) -> None:
+    def _claim_titles(self, values: Mapping[str, Any], request: ImageGenerationRequest) -> None:
         """Writes where a title says; a text with placeholders is left to them."""
         for parameter, spot in titled_spots(self.tracer, self.tracer.running).items():
-            if parameter not in self.claimed and not has_placeholder(self._value(spot)):
+            if parameter not in self.claimed and not has_placeholder(self._value(spot), request):
                 self._claim(parameter, [spot], values)
 
     def _claim(

@@ -18,18 +18,17 @@ from comfyui.switches import handed_on, switch_of
 
 
 class _Mode(Enum):
-    T2I = "t|txt|text"
-    I2I = "i|img|image"
-
-    @property
-    def word(self) -> str:
-        """A pattern for how the mode is written: T2I, txt2img, text-to-image."""
-        return rf"\b({self.value})([ _-]?(?:2|to)[ _-]?)(i|img|image)\b"
+    T2I = "text-to-image"
+    I2I = "image-to-image"
 
 
-_OFFERED = re.compile(r"option\d+$")  # CustomCombo (comfy_extras/nodes_logic.py)
+# T2I, txt2img, text-to-image; I2I, img2img, image-to-image.
+_WORD = re.compile(
+    r"\b(t|txt|text|i|img|image)([ _-]?(?:2|to)[ _-]?)(i|img|image)\b", re.IGNORECASE
+)
 _AS_TEXT = {"i": "t", "img": "txt", "image": "text"}
 _ASKING = re.compile(r"\b(mode|switch|enable|use|is|on)\b|[?:\s]+", re.IGNORECASE)
+_OFFERED = re.compile(r"option\d+$")  # CustomCombo (comfy_extras/nodes_logic.py)
 # Classes whose text can be the choice of a mode; a text elsewhere may be a prompt.
 _CHOOSING = re.compile(r"switch|primitive|combo|mode", re.IGNORECASE)
 
@@ -88,7 +87,7 @@ class _Modes:
         node = self._graph[node_id]
         title = title_of(node)
         mode = _one_named(title)
-        is_flag = mode is not None and not _ASKING.sub("", re.sub(mode.word, "", title, flags=re.I))
+        is_flag = mode is not None and not _ASKING.sub("", _WORD.sub("", title))
         for name, value in node["inputs"].items():
             if isinstance(value, bool):
                 if is_flag and value != (mode is self._wanted):
@@ -97,9 +96,8 @@ class _Modes:
                 word = self._word(node, name, value)
                 if word is not None:
                     yield name, word
-                offers = _offers(node)
-                if word in offers and "index" in node["inputs"]:
-                    yield "index", offers.index(word)
+                    if "index" in node["inputs"] and word in _offers(node):
+                        yield "index", _offers(node).index(word)
 
     def _word(self, node: Node, name: str, value: str) -> str | None:
         """The word of the wanted mode in place of another's: the one on offer, or T2I for I2I."""
@@ -111,7 +109,7 @@ class _Modes:
         for option in _offers(node) or (declared and declared.options) or ():
             if isinstance(option, str) and _one_named(option) is self._wanted:
                 return option
-        match = re.fullmatch(mode.word, value, re.IGNORECASE)
+        match = _WORD.fullmatch(value)
         if match is None or _CHOOSING.search(node["class_type"]) is None:
             return None
         last = match[3]
@@ -131,8 +129,9 @@ class _Modes:
 
 def _one_named(text: str) -> _Mode | None:
     """The mode that a text speaks of, when it is one."""
-    modes = [mode for mode in _Mode if re.search(mode.word, text, re.IGNORECASE)]
-    return modes[0] if len(modes) == 1 else None
+    starts = {match[1].lower() for match in _WORD.finditer(text)}
+    modes = {_Mode.I2I if start in _AS_TEXT else _Mode.T2I for start in starts}
+    return modes.pop() if len(modes) == 1 else None
 
 
 def _offers(node: Node) -> list[object]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from comfyui.claims import PREFIX_INPUT, given_values
 from comfyui.following import Spot
-from comfyui.graph import Graph, Node
+from comfyui.graph import Graph
 from image_provider import ImageGenerationRequest, WorkflowError
 
 _PARAMETERS = {
@@ -47,9 +47,22 @@ class Filling(NamedTuple):
     value: Any
 
 
-def has_placeholder(text: object) -> bool:
-    """Whether a value is a text with a placeholder in it."""
-    return isinstance(text, str) and _PLACEHOLDER.search(text) is not None
+def has_placeholder(text: object, request: ImageGenerationRequest) -> bool:
+    """Whether a value is a text with a placeholder in it, and not one that the request gave."""
+    return (
+        isinstance(text, str)
+        and _PLACEHOLDER.search(text) is not None
+        and text not in given_values(request).values()
+    )
+
+
+def restore_placeholders(graph: Graph) -> None:
+    """Puts the texts back that had placeholders before the graph was bound."""
+    for node in graph.values():
+        texts = node.get("_meta", {}).pop(_KEPT, None)
+        if isinstance(texts, dict):
+            kept = {name: text for name, text in texts.items() if isinstance(text, str)}
+            node["inputs"] |= {name: text for name, text in kept.items() if name in node["inputs"]}
 
 
 def fill_placeholders(
@@ -62,37 +75,24 @@ def fill_placeholders(
 
     Raises WorkflowError for a placeholder that the request has nothing for.
     """
-    given = given_values(request)
-    own = [value for value in given.values() if isinstance(value, str)]
     # A size that was not given has a number all the same; a placeholder has to become one.
-    values = {**given, "width": int(request.width), "height": int(request.height)}
+    values = given_values(request) | {
+        "width": int(request.width),
+        "height": int(request.height),
+    }
     for node_id, node in graph.items():
-        for name, value in list(node["inputs"].items()):
-            text = _kept(node, name) or value
-            if not isinstance(text, str) or text in own or (node_id, name) in skipped:
+        for name, text in list(node["inputs"].items()):
+            if not has_placeholder(text, request) or (node_id, name) in skipped:
                 continue
             pattern = _IN_PREFIX if name == PREFIX_INPUT else _PLACEHOLDER
             words = tuple(dict.fromkeys(pattern.findall(text)))
             if words:
                 _refuse_empty(words, values, node_id, node["class_type"], name, source)
-                _keep(node, name, text)
+                node.setdefault("_meta", {}).setdefault(_KEPT, {})[name] = text
                 parameters = tuple(_PARAMETERS[word] for word in words)
                 spot = Spot(node_id, name, f"placeholder in {node['class_type']} {node_id}.{name}")
                 filled = _filled(text, pattern, values)
                 yield Filling(parameters, _placed(parameters, name, text), spot, filled)
-
-
-def _kept(node: Node, name: str) -> str | None:
-    """The text that an input had before its placeholders were filled."""
-    texts = node.get("_meta", {}).get(_KEPT)
-    text = texts.get(name) if isinstance(texts, dict) else None
-    return text if isinstance(text, str) else None
-
-
-def _keep(node: Node, name: str, text: str) -> None:
-    meta = node.setdefault("_meta", {})
-    before = meta.get(_KEPT)
-    meta[_KEPT] = {**(before if isinstance(before, dict) else {}), name: text}
 
 
 def _placed(parameters: tuple[str, ...], name: str, text: str) -> tuple[str, ...]:
