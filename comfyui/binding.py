@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from comfyui.bound_workflow import Binding, BoundWorkflow, Ignored
 from comfyui.claims import (
     PREFIX_INPUT,
     bindings_file,
@@ -23,11 +23,16 @@ from comfyui.claims import (
     titled_spots,
 )
 from comfyui.following import DeadEnd, Found, Spot
-from comfyui.graph import Graph
 from comfyui.loras import LoraChain
 from comfyui.modes import find_mode
 from comfyui.object_info import ObjectInfo
-from comfyui.placeholders import fill_placeholders, has_placeholder, restore_placeholders
+from comfyui.placeholders import (
+    Place,
+    fill_placeholders,
+    has_placeholder,
+    keep_placeholders,
+    restore_placeholders,
+)
 from comfyui.tracing import Tracer
 from image_provider import MAX_SEED, WorkflowError
 
@@ -35,28 +40,10 @@ if TYPE_CHECKING:
     from comfyui.workflow import Workflow
     from image_provider import ImageGenerationRequest
 
+__all__ = ["Binding", "BoundWorkflow", "Ignored", "bind"]
+
 _MOST_PLACES = 10
 """Candidates that an error names."""
-
-
-@dataclass(frozen=True)
-class Binding:
-    """A value and the input it was written to; `parameter` is the request's field name."""
-
-    parameter: str
-    node_id: str
-    class_type: str
-    input_name: str
-    value: Any
-    reason: str
-
-
-@dataclass(frozen=True)
-class Ignored:
-    """A parameter that found no place, and why."""
-
-    parameter: str
-    reason: str
 
 
 class _Range(NamedTuple):
@@ -66,29 +53,6 @@ class _Range(NamedTuple):
     number: Any
     of: Spot
     before: Any
-
-
-@dataclass
-class BoundWorkflow:
-    """A graph with a request's values in it."""
-
-    graph: Graph
-    bindings: list[Binding] = field(default_factory=list)
-    ignored: list[Ignored] = field(default_factory=list)
-
-    def ignore(self, parameter: str, reason: str) -> None:
-        """Notes that a parameter found no place."""
-        self.ignored.append(Ignored(parameter, reason))
-
-    def write(self, parameter: str, spot: Spot, value: Any) -> None:
-        """Sets one input and notes it."""
-        node = self.graph[spot.node_id]
-        node["inputs"][spot.input_name] = value
-        self.bindings.append(
-            Binding(
-                parameter, spot.node_id, node["class_type"], spot.input_name, value, str(spot.path)
-            )
-        )
 
 
 def bind(
@@ -102,7 +66,6 @@ def bind(
     the same claim.
     """
     bound = BoundWorkflow(workflow.graph)
-    restore_placeholders(bound.graph)
     binder = _Binder(bound, object_info, workflow.source)
     binder.bind_extra(request.node_inputs)
     binder.bind_mode(request.source_image_url is not None)
@@ -120,8 +83,10 @@ class _Binder:
         self.graph = bound.graph
         self.object_info = object_info
         self.source = source
-        self.fixed: dict[tuple[str, str], str] = {}
+        self.fixed: dict[Place, str] = {}
         """The inputs that the user spoke of, each with what set it."""
+        self.own = restore_placeholders(self.graph)
+        """The texts that a user gave, when the graph was bound before."""
         self.claimed: set[str] = set()
         """The parameters whose place he named."""
 
@@ -159,8 +124,8 @@ class _Binder:
         values = given_values(request)
         ranges = [] if request.steps is None else self._ranges()
         self._claim_overrides(values, overrides)
-        self._claim_titles(values, request)
-        self._claim_placeholders(request)
+        self._claim_titles(values)
+        filled = self._claim_placeholders(request)
         rules: dict[str, Callable[[Any], None]] = {
             "prompt": self._prompt,
             "negative_prompt": self._negative_prompt,
@@ -179,6 +144,8 @@ class _Binder:
                 rule(values[parameter])
         self._scale(ranges)
         self._loras(request.loras)
+        written = {(entry.node_id, entry.input_name) for entry in self.bound.bindings}
+        keep_placeholders(self.graph, filled, self.own | written)
 
     def _claim_overrides(
         self, values: Mapping[str, Any], overrides: Mapping[str, Sequence[str]]
@@ -189,10 +156,11 @@ class _Binder:
         ).items():
             self._claim(parameter, spots, values)
 
-    def _claim_titles(self, values: Mapping[str, Any], request: ImageGenerationRequest) -> None:
+    def _claim_titles(self, values: Mapping[str, Any]) -> None:
         """Writes where a title says; a text with placeholders is left to them."""
         for parameter, spot in titled_spots(self.tracer, self.tracer.running).items():
-            if parameter not in self.claimed and not has_placeholder(self._value(spot), request):
+            is_filled = spot.key not in self.own and has_placeholder(self._value(spot))
+            if parameter not in self.claimed and not is_filled:
                 self._claim(parameter, [spot], values)
 
     def _claim(
@@ -203,12 +171,17 @@ class _Binder:
             self._write_all(parameter, values[parameter], spots, nothing)
             self.fixed |= {s.key: parameter for s in spots if s.key not in self.fixed}
 
-    def _claim_placeholders(self, request: ImageGenerationRequest) -> None:
-        for filling in fill_placeholders(self.graph, request, self.fixed, self.source):
+    def _claim_placeholders(self, request: ImageGenerationRequest) -> dict[Place, str]:
+        """Fills the placeholders; the texts that had them."""
+        texts = {}
+        skipped = self.own | self.fixed.keys()
+        for filling in fill_placeholders(self.graph, request, skipped, self.source):
+            texts[filling.spot.key] = filling.text
             self.claimed.update(filling.placed)
             for parameter in filling.parameters:
                 self.bound.write(parameter, filling.spot, filling.value)
                 self.fixed[filling.spot.key] = parameter
+        return texts
 
     def _taken(self, spot: Spot) -> str:
         return f"{self.fixed[spot.key]} sets {spot.node_id}.{spot.input_name}"
@@ -302,8 +275,7 @@ class _Binder:
         for spot, number, of, before in ranges:
             steps = self._value(of)
             are_numbers = all(type(value) is int for value in (number, before, steps))
-            is_free = spot.key not in self.fixed and self.fixed.get(of.key, "steps") == "steps"
-            if is_free and are_numbers and 0 < number < before:
+            if spot.key not in self.fixed and are_numbers and 0 < number < before:
                 self.bound.write("steps", spot, (number * steps + before // 2) // before)
 
     def _guidance(self, scale: float) -> None:
@@ -342,14 +314,11 @@ class _Binder:
             return
         chain = LoraChain(self.graph, loaders[0], self.tracer.running, self.fixed)
         for name, strength in loras:
-            node_id, reason = chain.apply(name, strength)
-            if node_id is None:
-                self.bound.ignore("loras", f"{name}: {reason}")
-                continue
-            class_type = self.graph[node_id]["class_type"]
-            self.bound.bindings.append(
-                Binding("loras", node_id, class_type, "lora_name", (name, strength), reason)
-            )
+            found = chain.apply(name, strength)
+            if isinstance(found, Spot):
+                self.bound.note("loras", found, (name, strength))
+            else:
+                self.bound.ignore("loras", f"{name}: {found.reason}")
 
     def _image(self, image: str) -> None:
         self._write_first("source_image_url", image, self.tracer.source_image())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any
 
+from comfyui.following import DeadEnd, Found, Spot
 from comfyui.graph import Consumer, Graph, Link, as_link, consumers, upstream
 from comfyui.node_roles import is_text_encoder
 
@@ -34,7 +35,7 @@ class LoraChain:
         """`running` are the nodes that feed an output; the inputs in `fixed` stay as they are."""
         self._graph = graph
         self._loaders = {
-            name: i for i in reversed(running) for name in _loras_of(graph[i]["inputs"])
+            lora: (i, key) for i in reversed(running) for lora, key in _loras_of(graph[i]["inputs"])
         }
         self._fixed = fixed
         self._consumers = consumers(graph)
@@ -42,20 +43,19 @@ class LoraChain:
         self._model = Link(loader_id, 0)
         self._clip = self._clip_origin(loader_id, running)
 
-    def apply(self, name: str, strength: float) -> tuple[str | None, str]:
-        """Loads a LoRA by its file name: the id of the loader that does, and why it is that one.
-
-        No id when nothing that it could act on may be changed.
-        """
-        node_id = self._loaders.get(name)
-        if node_id is not None:
+    def apply(self, name: str, strength: float) -> Found:
+        """Loads a LoRA by its file name, with the loader that has it or with a new one."""
+        if name in self._loaders:
+            node_id, key = self._loaders[name]
             self._set_strength(node_id, name, strength)
-            return node_id, f"{self._graph[node_id]['class_type']} {node_id} loads this LoRA"
-        loader_id = self._model.node_id
-        loader = f"{self._graph[loader_id]['class_type']} {loader_id}"
+            return Spot(node_id, key, f"{self._name(node_id)} loads this LoRA")
+        loader = self._name(self._model.node_id)
         if not self._takers(self._model):
-            return None, f"the model of {loader} goes where the request says, and nowhere else"
-        return self._insert(name, strength), f"inserted behind {loader}"
+            return DeadEnd(f"the request itself says what takes the model of {loader}")
+        return Spot(self._insert(name, strength), "lora_name", f"inserted behind {loader}")
+
+    def _name(self, node_id: str) -> str:
+        return f"{self._graph[node_id]['class_type']} {node_id}"
 
     def _set_strength(self, node_id: str, name: str, strength: float) -> None:
         inputs = self._graph[node_id]["inputs"]
@@ -119,7 +119,7 @@ class LoraChain:
             "inputs": inputs,
             "_meta": {"title": f"LoRA {name}"},
         }
-        self._loaders[name] = node_id
+        self._loaders[name] = node_id, "lora_name"
         return node_id
 
     def _redirect(self, before: Link, after: Link, input_name: str) -> Link:
@@ -142,7 +142,11 @@ class LoraChain:
         return str(self._next_id)
 
 
-def _loras_of(inputs: Mapping[str, Any]) -> list[str]:
-    """The files that a loader names; Power Lora Loader (rgthree) has one an entry."""
-    entries = [value.get("lora") for value in inputs.values() if isinstance(value, dict)]
-    return [name for name in (inputs.get("lora_name"), *entries) if isinstance(name, str)]
+def _loras_of(inputs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The files that a loader names, with where; Power Lora Loader (rgthree) has one an entry."""
+    named = [
+        (value.get("lora") if isinstance(value, dict) else value, key)
+        for key, value in inputs.items()
+        if key == "lora_name" or isinstance(value, dict)
+    ]
+    return [(name, key) for name, key in named if isinstance(name, str)]

@@ -1,13 +1,13 @@
 """Placeholders in the texts of a workflow, such as %prompt%, as other front ends write them. Pure.
 
-The text that had them is kept in the node's `_meta`: a graph that was bound binds again as its
-workflow does. Texts that the user gave are never looked at.
+A text that had them is kept in the node's `_meta`, and so is that a text is the user's, in which
+they count as his words: a graph that was bound binds again as its workflow does.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from comfyui.claims import PREFIX_INPUT, given_values
@@ -34,6 +34,10 @@ _WORDY = re.compile(r"[^\W\dx_]")
 _KEPT = "placeholders"
 
 
+Place = tuple[str, str]
+"""A node and one of its inputs."""
+
+
 class Filling(NamedTuple):
     """An input whose placeholders are filled.
 
@@ -44,31 +48,40 @@ class Filling(NamedTuple):
     parameters: tuple[str, ...]
     placed: tuple[str, ...]
     spot: Spot
+    text: str
     value: Any
 
 
-def has_placeholder(text: object, request: ImageGenerationRequest) -> bool:
-    """Whether a value is a text with a placeholder in it, and not one that the request gave."""
-    return (
-        isinstance(text, str)
-        and _PLACEHOLDER.search(text) is not None
-        and text not in given_values(request).values()
-    )
+def has_placeholder(text: object) -> bool:
+    """Whether a value is a text with a placeholder in it."""
+    return isinstance(text, str) and _PLACEHOLDER.search(text) is not None
 
 
-def restore_placeholders(graph: Graph) -> None:
-    """Puts the texts back that had placeholders before the graph was bound."""
-    for node in graph.values():
+def restore_placeholders(graph: Graph) -> set[Place]:
+    """Puts back what was kept of a graph that was bound; the places of texts that a user gave."""
+    own = set()
+    for node_id, node in graph.items():
         texts = node.get("_meta", {}).pop(_KEPT, None)
-        if isinstance(texts, dict):
-            kept = {name: text for name, text in texts.items() if isinstance(text, str)}
-            node["inputs"] |= {name: text for name, text in kept.items() if name in node["inputs"]}
+        for name, text in texts.items() if isinstance(texts, dict) else ():
+            if name in node["inputs"] and isinstance(text, str):
+                node["inputs"][name] = text
+            elif name in node["inputs"] and text is None:
+                own.add((node_id, name))
+    return own
+
+
+def keep_placeholders(graph: Graph, texts: Mapping[Place, str], own: Iterable[Place]) -> None:
+    """Notes in the graph what had placeholders, and that those of a user's text are none."""
+    for node_id, name in {**texts, **dict.fromkeys(own)}:
+        text = texts.get((node_id, name))
+        if text is not None or has_placeholder(graph[node_id]["inputs"].get(name)):
+            graph[node_id].setdefault("_meta", {}).setdefault(_KEPT, {})[name] = text
 
 
 def fill_placeholders(
     graph: Graph,
     request: ImageGenerationRequest,
-    skipped: Container[tuple[str, str]],
+    skipped: Container[Place],
     source: str | None,
 ) -> Iterator[Filling]:
     """Every input with placeholders, filled in one pass, so that none in the values counts.
@@ -82,17 +95,16 @@ def fill_placeholders(
     }
     for node_id, node in graph.items():
         for name, text in list(node["inputs"].items()):
-            if not has_placeholder(text, request) or (node_id, name) in skipped:
+            if not has_placeholder(text) or (node_id, name) in skipped:
                 continue
             pattern = _IN_PREFIX if name == PREFIX_INPUT else _PLACEHOLDER
             words = tuple(dict.fromkeys(pattern.findall(text)))
             if words:
                 _refuse_empty(words, values, node_id, node["class_type"], name, source)
-                node.setdefault("_meta", {}).setdefault(_KEPT, {})[name] = text
                 parameters = tuple(_PARAMETERS[word] for word in words)
                 spot = Spot(node_id, name, f"placeholder in {node['class_type']} {node_id}.{name}")
-                filled = _filled(text, pattern, values)
-                yield Filling(parameters, _placed(parameters, name, text), spot, filled)
+                placed = _placed(parameters, name, text)
+                yield Filling(parameters, placed, spot, text, _filled(text, pattern, values))
 
 
 def _placed(parameters: tuple[str, ...], name: str, text: str) -> tuple[str, ...]:

@@ -123,3 +123,41 @@ def test_binding_again_adds_no_second_one():
     request = ImageGenerationRequest("P", loras=[("a", 1.0), ("b", 0.5)])
     once = Workflow.from_file(ROOT / "t2i_flux.json").bind(request).graph
     assert Workflow.from_dict(once).bind(request).graph == once
+
+
+def test_an_entry_of_a_power_loader_is_switched_on_and_takes_the_strength():
+    power = {
+        "lora_1": {"on": False, "lora": "other.safetensors", "strength": 1.0},
+        "lora_2": {"on": False, "lora": "old.safetensors", "strength": 1.0},
+    }
+    graph = graph_with_lora(["2", 1]).graph
+    graph["2"] = node("Power Lora Loader (rgthree)", model=["1", 0], clip=["1", 1], **power)
+    after = bound(Workflow.from_dict(graph), ("old.safetensors", 0.3))
+    assert after.graph["2"]["inputs"] == {
+        **graph["2"]["inputs"],
+        "lora_2": {"on": True, "lora": "old.safetensors", "strength": 0.3},
+    }
+    (told,) = [entry for entry in after.bindings if entry.parameter == "loras"]
+    assert (told.node_id, told.input_name) == ("2", "lora_2")
+
+
+def test_what_the_request_says_of_a_loader_or_a_link_stays():
+    workflow = graph_with_lora(["2", 1])
+    own = {"2.strength_model": 0.9}
+    request = ImageGenerationRequest("P", loras=[("old.safetensors", 0.3)], extra=own)
+    inputs = workflow.bind(request).graph["2"]["inputs"]
+    assert (inputs["strength_model"], inputs["strength_clip"]) == (0.9, 0.3)
+    links = {"2.model": ["1", 0], "5.model": ["1", 0]}
+    request = ImageGenerationRequest("P", loras=[("new.safetensors", 0.3)], extra=links)
+    after = workflow.bind(request)
+    assert after.graph.keys() == workflow.graph.keys()
+    assert [entry.parameter for entry in after.ignored] == ["loras"]
+    assert "CheckpointLoaderSimple 1" in after.ignored[0].reason
+    assert Workflow.from_dict(after.graph).bind(request).graph == after.graph
+
+
+def test_clips_that_come_in_a_circle_end():
+    graph = graph_with_lora(["3", 0]).graph
+    graph["2"]["inputs"]["clip"] = ["3", 0]
+    (new_id,) = bound(Workflow.from_dict(graph), ("new", 1.0)).graph.keys() - graph.keys()
+    assert new_id == "9"
