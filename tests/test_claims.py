@@ -1,0 +1,240 @@
+"""Where the user says that a parameter goes: the bindings file, titles, extra, and their order."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from comfyui.claims import bindings_file, read_overrides
+from comfyui.workflow import Workflow
+from image_provider import ImageGenerationRequest, WorkflowError
+
+
+def node(class_type, title=None, **inputs):
+    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title} if title else {}}
+
+
+def graph_with(**nodes):
+    """A text-to-image graph: `p` and `n` have the texts, `s` samples."""
+    sides = {"positive": ["p", 0], "negative": ["n", 0]}
+    return {
+        "p": node("CLIPTextEncode", text="a", clip=["c", 1]),
+        "n": node("CLIPTextEncode", text="b", clip=["c", 1]),
+        "l": node("EmptyLatentImage", width=64, height=64),
+        "c": node("CheckpointLoaderSimple", ckpt_name="x"),
+        "s": node("KSampler", model=["c", 0], seed=1, steps=20, latent_image=["l", 0], **sides),
+        "d": node("VAEDecode", samples=["s", 0], vae=["c", 2]),
+        "o": node("SaveImage", images=["d", 0], filename_prefix="x"),
+        **nodes,
+    }
+
+
+def bound(graph, overrides=None, **fields):
+    workflow = Workflow(Workflow.from_dict(graph).graph, "w.json", overrides)
+    return workflow.bind(ImageGenerationRequest(**{"prompt": "P", **fields}))
+
+
+def values(result, *places):
+    return [result.graph[i]["inputs"][name] for i, name in (p.split(".") for p in places)]
+
+
+def told(result):
+    return {entry.parameter: entry.reason for entry in (*result.bindings, *result.ignored)}
+
+
+# The bindings file
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([], ["w.bindings.json", "object"]),
+        (None, ["w.bindings.json"]),
+        ({"promt": ["6.text"]}, ["w.bindings.json", "'promt'", "negative_prompt"]),
+        ({"prompt": 6}, ["w.bindings.json", "prompt", "list"]),
+        ({"prompt": []}, ["w.bindings.json", "prompt", "list"]),
+        ({"prompt": ["p.text", 6]}, ["w.bindings.json", "prompt", "list"]),
+        ({"seed": None}, ["w.bindings.json", "seed", "list"]),
+        ({"prompt": {"p": "text"}}, ["w.bindings.json", "prompt"]),
+    ],
+)
+def test_a_file_that_is_none_is_an_error_naming_file_and_key(data, words):
+    with pytest.raises(WorkflowError) as caught:
+        read_overrides(data, "w.bindings.json")
+    assert [word for word in words if word not in str(caught.value)] == []
+    assert caught.value.file == "w.bindings.json"
+
+
+@pytest.mark.parametrize("place", ["", "text", "p.", "9.text", "p.clap", "Title.text"])
+def test_a_place_that_is_not_there_is_an_error_naming_file_key_and_place(place):
+    for fields in ({}, {"seed": 7}):  # whether the request has a value for it or not
+        with pytest.raises(WorkflowError) as caught:
+            bound(graph_with(), {"seed": [place]}, **fields)
+        assert f"w.bindings.json, seed: {place!r} names no node" in str(caught.value)
+        assert caught.value.file == "w.bindings.json"
+
+
+def test_a_title_that_two_nodes_share_is_an_error_naming_the_file():
+    twins = graph_with(x=node("Any", "Twin", v=1), y=node("Any", "Twin", v=1))
+    with pytest.raises(WorkflowError, match=r"w\.bindings\.json, seed: .*nodes x, y share"):
+        bound(twins, {"seed": ["Twin.v"]})
+
+
+def test_text_for_one_place_and_a_list_for_several_are_read():
+    data = {"prompt": "p.text", "seed": ["s.seed", "x.v"]}
+    assert read_overrides(data, "f") == {"prompt": ["p.text"], "seed": ["s.seed", "x.v"]}
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("w.json", "w.bindings.json"),
+        ("my.flow.json", "my.flow.bindings.json"),
+        ("picture.png", "picture.bindings.json"),
+    ],
+)
+def test_the_file_is_named_after_the_workflow(source, name):
+    assert bindings_file(source) == name
+
+
+def test_a_file_beside_the_workflow_is_found_and_told(tmp_path):
+    (tmp_path / "w.json").write_text(json.dumps(graph_with()), "utf-8")
+    (tmp_path / "w.bindings.json").write_text('{"prompt": ["n.text"]}', "utf-8")
+    result = Workflow.from_file(tmp_path / "w.json").bind(ImageGenerationRequest("P"))
+    assert values(result, "p.text", "n.text") == ["a", "P"]
+    assert told(result)["prompt"] == "w.bindings.json: named as node n"
+
+
+# Titles
+
+
+@pytest.mark.parametrize(
+    ("parameter", "title", "place", "value"),
+    [
+        ("prompt", "Positive Prompt", "x.text", "P"),
+        ("prompt", " prompt ", "x.value", "P"),
+        ("negative_prompt", "NEGATIVE PROMPT", "x.text", "N"),
+        ("seed", "Noise seed", "x.noise_seed", 7),
+        ("steps", "Steps", "x.value", 12),
+        ("guidance_scale", "CFG", "x.cfg", 2.5),
+        ("strength", "Denoise", "x.denoise", 0.5),
+        ("width", "Width", "x.value", 640),
+        ("height", "height", "x.value", 768),
+        ("source_image_url", "Input image", "x.image", "s.png"),
+        ("mask_image_url", "Mask", "x.image", "m.png"),
+    ],
+)
+def test_a_title_that_names_a_parameter_wins_over_the_links(parameter, title, place, value):
+    name = place.split(".")[1]
+    before = "b" if isinstance(value, str) else 1
+    graph = graph_with(x=node("Any", title, **{name: before}))
+    graph["o"]["inputs"]["x"] = ["x", 0]
+    result = bound(graph, **{parameter: value})
+    assert values(result, place) == [value]
+    others = {p for p in told(result)} - {"prompt"}
+    assert others <= {parameter}
+    assert told(result)[parameter].startswith("the title ")
+
+
+def test_a_title_that_several_have_or_that_only_resembles_one_tells_nothing():
+    for titles in (("Prompt", "positive prompt"), ("The prompt", "Prompt 2")):
+        extra = {f"x{i}": node("PrimitiveString", t, value="v") for i, t in enumerate(titles)}
+        graph = graph_with(**extra)
+        graph["o"]["inputs"] |= {"a": ["x0", 0], "b": ["x1", 0]}
+        assert values(bound(graph), "p.text", "x0.value", "x1.value") == ["P", "v", "v"]
+
+
+def test_a_title_of_a_node_that_does_not_run_tells_nothing():
+    graph = graph_with(x=node("PrimitiveString", "Prompt", value="v"))
+    assert values(bound(graph), "p.text", "x.value") == ["P", "v"]
+
+
+# Which wins
+
+
+def everything(**extra):
+    """The file names `x`, a title names `y`, a placeholder is in `z`, the links lead to `p`."""
+    graph = graph_with(
+        x=node("PrimitiveString", value="x"),
+        y=node("PrimitiveString", "Prompt", value="y"),
+        z=node("PrimitiveString", value="%prompt%"),
+    )
+    graph["o"]["inputs"] |= {"a": ["x", 0], "b": ["y", 0], "c": ["z", 0]}
+    return graph
+
+
+PLACES = ("x.value", "y.value", "z.value", "p.text")
+
+
+def test_the_file_wins_over_titles_and_they_over_the_links():
+    with_file = bound(everything(), {"prompt": ["x.value"]})
+    assert values(with_file, *PLACES) == ["P", "y", "P", "a"]
+    assert values(bound(everything()), *PLACES) == ["x", "P", "P", "a"]
+
+
+def test_placeholders_win_over_the_links():
+    graph = everything()
+    graph["y"]["_meta"] = {}
+    assert values(bound(graph), *PLACES) == ["x", "y", "P", "a"]
+
+
+def test_extra_wins_over_each_and_what_it_displaced_is_told():
+    for overrides, place, reason in (
+        ({"prompt": ["x.value"]}, "x.value", "extra['x.value'] sets x.value"),
+        ({}, "y.value", "extra['y.value'] sets y.value"),
+    ):
+        graph = everything()
+        graph["z"]["inputs"]["value"] = "z"
+        result = bound(graph, overrides, extra={place: "E"})
+        assert values(result, place, "p.text") == ["E", "a"]
+        assert [(e.parameter, e.reason) for e in result.ignored] == [("prompt", reason)]
+
+
+def test_a_title_leaves_a_text_with_placeholders_to_them():
+    graph = graph_with(p=node("CLIPTextEncode", "Prompt", text="fine %prompt%", clip=["c", 1]))
+    assert values(bound(graph), "p.text") == ["fine P"]
+
+
+def test_two_parameters_with_one_place_are_not_both_written():
+    overrides = {"prompt": ["p.text"], "negative_prompt": ["p.text"]}
+    result = bound(graph_with(), overrides, negative_prompt="N")
+    assert values(result, "p.text") == ["P"]
+    assert told(result)["negative_prompt"] == "prompt sets p.text"
+
+
+def test_two_keys_of_extra_with_one_place_are_not_both_written():
+    graph = graph_with()
+    graph["s"]["_meta"] = {"title": "Sampler"}
+    result = bound(graph, extra={"s.seed": 1, "Sampler.seed": 2})
+    assert values(result, "s.seed") == [1]
+    assert told(result)["extra['Sampler.seed']"] == "extra['s.seed'] sets s.seed"
+
+
+def test_the_share_of_the_steps_is_kept_whoever_says_where_they_go():
+    sampler = {**graph_with()["s"]["inputs"], "start_at_step": 5, "end_at_step": 15}
+    graph = graph_with(
+        s=node("KSamplerAdvanced", **{**sampler, "steps": ["x", 0]}),
+        x=node("PrimitiveInt", "Steps", value=20),
+    )
+    result = bound(graph, steps=40)
+    assert values(result, "x.value", "s.start_at_step", "s.end_at_step") == [40, 10, 30]
+    fixed = bound(graph, steps=40, extra={"s.end_at_step": 17})
+    assert values(fixed, "s.start_at_step", "s.end_at_step") == [10, 17]
+
+
+# filename_prefix
+
+
+def test_a_prefix_is_for_every_node_that_saves_and_told_like_other_extras():
+    graph = graph_with(q=node("SaveLatent", samples=["s", 0], filename_prefix="y"))
+    result = bound(graph, extra={"filename_prefix": "mine"})
+    assert values(result, "o.filename_prefix", "q.filename_prefix") == ["mine", "mine"]
+    parameters = [e.parameter for e in result.bindings]
+    assert parameters.count("extra['filename_prefix']") == 2
+
+
+def test_a_prefix_without_a_node_that_saves_is_told_as_ignored():
+    graph = graph_with(o=node("PreviewImage", images=["d", 0]))
+    result = bound(graph, extra={"filename_prefix": "mine"})
+    assert [entry.parameter for entry in result.ignored] == ["extra['filename_prefix']"]
