@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cached_property
 from typing import Any
 
@@ -22,11 +23,35 @@ ANY = "*"
 
 COMBO = "COMBO"
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
+AUTOGROW = "COMFY_AUTOGROW_V3"
+MATCH_TYPE = "COMFY_MATCHTYPE_V3"
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", COMBO, DYNAMIC_COMBO})
 
 # Loaders that offer a file of the input folder without an upload flag (nodes.py, nodes_audio.py).
 _UPLOADS = {("LoadLatent", "latent"): "latent", ("LoadAudio", "audio"): "audio"}
 _UPLOAD_KINDS = ("image", "audio", "video", "file")
+
+
+class Editor(IntEnum):
+    """Generations of the editor (ComfyUI_frontend) whose exports differ, by a version of each."""
+
+    V1_27 = 0
+    V1_35 = 1
+    V1_45 = 2
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The rows of an input that grows: what one row has, how many there are, what they are called.
+
+    Each row is named by `names`, else by `prefix` and its number from 0 on.
+    """
+
+    inputs: Mapping[str, InputInfo]
+    minimum: int
+    maximum: int
+    prefix: str
+    names: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -60,6 +85,30 @@ class InputInfo:
                 return _read_inputs("", _dict(entry.get("inputs")), {}, prefix=f"{self.name}.")
         return {}
 
+    @property
+    def growth(self) -> Growth | None:
+        """The rows of a growing input (`COMFY_AUTOGROW_V3`)."""
+        if self.type != AUTOGROW:
+            return None
+        template = _dict(self.settings.get("template"))
+        names = [name for name in _list(template.get("names")) if isinstance(name, str)]
+        maximum = _whole(template.get("max"), 100)
+        return Growth(
+            inputs=_read_inputs("", _dict(template.get("input")), {}),
+            minimum=_whole(template.get("min"), 1),
+            maximum=len(names) or maximum,
+            prefix=_text(template.get("prefix")),
+            names=tuple(names) or None,
+        )
+
+    @property
+    def match(self) -> tuple[str, str] | None:
+        """The group of inputs that have one type (`COMFY_MATCHTYPE_V3`), and the types allowed."""
+        template = _dict(self.settings.get("template"))
+        if self.type != MATCH_TYPE:
+            return None
+        return _text(template.get("template_id")), _text(template.get("allowed_types")) or ANY
+
 
 @dataclass(frozen=True)
 class OutputInfo:
@@ -82,6 +131,8 @@ class NodeInfo:
     hidden: tuple[str, ...]
     outputs: tuple[OutputInfo, ...]
     is_output_node: bool
+    output_groups: tuple[str | None, ...] = ()
+    """For each output the group of inputs (`InputInfo.match`) whose type it has."""
 
     @property
     def is_custom(self) -> bool:
@@ -137,6 +188,18 @@ class ObjectInfo(Mapping[str, NodeInfo]):
             for entry in self._classes.values()
         )
 
+    @cached_property
+    def editor(self) -> Editor:
+        """The generation of the editor that goes with such a server, told by its entries' fields.
+
+        0.26.0 (editor 1.45) states `has_intermediate_output` for every class, 0.8.0 (1.35)
+        `output_matchtypes` for new-style ones, 0.3.64 (1.27) neither.
+        """
+        fields = {name for entry in self._classes.values() for name in entry}
+        if "has_intermediate_output" in fields or not fields:
+            return Editor.V1_45
+        return Editor.V1_35 if "output_matchtypes" in fields else Editor.V1_27
+
 
 def _not_object_info(why: str) -> WorkflowError:
     return WorkflowError(
@@ -162,6 +225,10 @@ def _read_node(class_type: str, entry: Mapping[str, Any]) -> NodeInfo:
         hidden=tuple(_dict(sections.get("hidden"))),
         outputs=tuple(outputs),
         is_output_node=entry.get("output_node") is True,
+        output_groups=tuple(
+            group if isinstance(group, str) else None
+            for group in _list(entry.get("output_matchtypes"))
+        ),
     )
 
 
@@ -243,6 +310,10 @@ def _is_key(name: object, declared: Mapping[str, Any]) -> bool:
 
 def _number(value: object) -> float | None:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _whole(value: object, otherwise: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
 
 
 def _text(value: object) -> str:

@@ -1,0 +1,134 @@
+"""A new node of a class, as the editor puts it on the canvas: slots and widgets with first values.
+
+Owns the order of both, and what the editor's own extensions add to some classes: buttons to upload
+a file, players, previews. What an input brings along while it has a value is in
+`comfyui/ui_format/dynamic.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from comfyui.object_info import ANY, COMBO, MATCH_TYPE, Editor, InputInfo, NodeInfo
+from comfyui.ui_format.dynamic import add_inputs
+from comfyui.ui_format.model import UNSET, Node, OutputSlot, Widget
+from comfyui.ui_format.text_replacements import written_prefix
+from comfyui.ui_format.widgets import text_widget
+
+_PLAYERS = frozenset({"LoadAudio", "SaveAudio", "PreviewAudio", "SaveAudioMP3", "SaveAudioOpus"})
+_NEWER_PLAYERS = _PLAYERS | {"SaveAudioAdvanced"}
+_PICTURE_UPLOADS = ("image_upload", "video_upload", "animated_image_upload")
+_PREVIEWS_3D = frozenset({"SaveGLB", "Preview3D"})
+_SAVERS = frozenset(
+    {
+        *("SaveImage", "SaveVideo", "SaveAnimatedWEBP", "SaveWEBM", "SaveAudio", "SaveGLB"),
+        *("SaveAnimatedPNG", "CLIPSave", "VAESave", "ModelSave", "LoraSave", "SaveLatent"),
+    }
+)
+"""Classes in whose file names the editor fills %date:…% and %node.widget%."""
+
+
+def new_node(info: NodeInfo, node_id: str, editor: Editor) -> Node:
+    """A node of this class with nothing linked and every widget at its first value."""
+    node = Node(node_id, info.class_type, info=info)
+    add_inputs(node, editor_inputs(info, editor), editor)
+    node.outputs = [
+        OutputSlot(output.name, ANY if output.type == MATCH_TYPE else output.type)
+        for output in info.outputs
+    ]
+    adapt = _ADAPTED.get(info.class_type)
+    if adapt is not None:
+        adapt(node, editor)
+    if info.class_type in _SAVERS:
+        prefix = node.widget("filename_prefix")
+        if prefix is not None:
+            prefix.written = written_prefix
+    return node
+
+
+def editor_inputs(info: NodeInfo, editor: Editor) -> list[InputInfo]:
+    """The inputs of a class as the editor has them: the server's, and those it adds."""
+    added = _added_inputs(info, editor)
+    replaced = {entry.name for entry in added}
+    return [entry for entry in info.inputs.values() if entry.name not in replaced] + added
+
+
+def _added_inputs(info: NodeInfo, editor: Editor) -> list[InputInfo]:
+    added = []
+    if info.class_type in (_PLAYERS if editor < Editor.V1_45 else _NEWER_PLAYERS):
+        added.append(InputInfo("audioUI", True, "AUDIO_UI"))
+    audio = info.inputs.get("audio")
+    if audio is not None and audio.required and audio.settings.get("audio_upload") is True:
+        added.append(InputInfo("upload", True, "AUDIOUPLOAD"))
+    elif any(_uploads_picture(entry) for entry in info.inputs.values()):
+        added.append(InputInfo("upload", True, "IMAGEUPLOAD"))
+    if info.class_type in _PREVIEWS_3D:
+        added.append(InputInfo("image", True, "PREVIEW_3D"))
+    if info.class_type == "Load3DAdvanced":
+        added.append(InputInfo("viewport_state", True, "LOAD_3D_ADVANCED"))
+    return added
+
+
+def _uploads_picture(info: InputInfo) -> bool:
+    is_upload = any(info.settings.get(name) is True for name in _PICTURE_UPLOADS)
+    return info.required and is_upload and info.type == COMBO
+
+
+# Classes that the editor's extensions change
+
+
+def _preview_any(node: Node, editor: Editor) -> None:
+    if editor is Editor.V1_27:
+        shown = text_widget("preview", "", editor, is_long=True)
+        shown.is_saved = False
+        node.widgets.append(shown)
+        return
+    is_exported = editor is Editor.V1_35
+    names = ("preview", "preview") if is_exported else ("preview_markdown", "preview_text")
+    for name in names:
+        node.widgets.append(Widget(name, "", is_saved=False, is_exported=is_exported))
+    node.widgets.append(Widget("previewMode", False, "toggle", is_exported=is_exported))
+
+
+def _custom_combo(node: Node, editor: Editor) -> None:
+    """A combo whose choices are texts of its own, with room for one more."""
+    choice = node.widgets[0]
+    choice.options = ()
+    if editor is Editor.V1_45:
+        node.widgets.append(
+            Widget("index", UNSET, "hidden", when_set=_keep, written=_chosen_option)
+        )
+    _add_option(node)
+
+
+def _keep(*_: object) -> None:
+    """Nobody sets it."""
+
+
+def _chosen_option(node: Node, _: Widget) -> int:
+    options = [widget.value for widget in node.widgets[2:]]
+    chosen = node.widgets[0].value
+    return options.index(chosen) if chosen in options else -1
+
+
+def _add_option(node: Node) -> None:
+    number = len(node.widgets) - (1 if node.widget("index") is not None else 0)
+    node.widgets.append(Widget(f"option{number}", "", "string", when_set=_set_option))
+
+
+def _set_option(node: Node, option: Widget, value: Any) -> None:
+    option.value = value
+    options = (widget for widget in node.widgets if widget.name.startswith("option"))
+    node.widgets[0].options = tuple(widget.value for widget in options if widget.value)
+    is_last = node.widgets[-1] is option
+    if is_last and value:
+        _add_option(node)
+    elif not is_last and not value and node.widgets[-2] is option and not node.widgets[-1].value:
+        node.widgets.pop()
+
+
+_ADAPTED: Mapping[str, Callable[[Node, Editor], None]] = {
+    "PreviewAny": _preview_any,
+    "CustomCombo": _custom_combo,
+}

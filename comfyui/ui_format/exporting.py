@@ -1,0 +1,147 @@
+"""From the open graphs to API format, node by node in the order of the editor.
+
+Owns which nodes are written, in which order, and how values and links are. Facts: ComfyUI_frontend
+1.27.10 to 1.45.19, utils/executionUtil.ts and LGraph.ts (computeExecutionOrder).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from comfyui.graph import Graph as ApiGraph
+from comfyui.object_info import Editor
+from comfyui.ui_format import primitives
+from comfyui.ui_format.model import UNSET, Document, Graph, Node, Widget
+from comfyui.ui_format.refusing import refuse_unknown
+from comfyui.ui_format.resolving import Held, Path, Source, full_id, resolve
+from comfyui.ui_format.subgraphs import write_through
+
+_EXACT = 2**53
+"""Up to here JavaScript's numbers are whole ones."""
+
+
+def export(document: Document, *, keep_unknown: bool = False) -> ApiGraph:
+    """The graph in API format; raises WorkflowError naming the place where it cannot be.
+
+    `keep_unknown` exports nodes that the server lacks as far as the file tells what they have.
+    """
+    graph: Graph
+    for graph in (document, *document.subgraphs.values()):
+        primitives.write_values(graph, document)
+    write_through(document)
+    places = [
+        (path, node)
+        for path, node in _in_order(document)
+        if not (node.is_virtual or node.is_inactive)
+    ]
+    refuse_unknown(document, places, keep_unknown=keep_unknown)
+    exported: dict[str, Any] = {}
+    for path, node in places:
+        exported[full_id(path, node)] = {
+            "inputs": _inputs(document, path, node),
+            "class_type": node.type,
+            "_meta": {"title": node.title},
+        }
+    for entry in exported.values():
+        _drop_dead_links(entry["inputs"], exported)
+    return _sorted(exported)
+
+
+def _inputs(document: Document, path: Path, node: Node) -> dict[str, Any]:
+    inputs: dict[str, Any] = {}
+    for widget in node.widgets:
+        if widget.name and widget.is_exported:
+            value = widget.value if widget.written is None else widget.written(node, widget)
+            _write(inputs, widget.name, value, widget)
+    for number, slot in enumerate(node.inputs):
+        if slot.link is None:
+            continue
+        found = resolve(document, path, node, number)
+        if isinstance(found, Held):
+            _write(inputs, slot.name, found.value)
+        elif isinstance(found, Source):
+            inputs[slot.name] = [found.node_id, found.slot]
+    return _sorted(inputs)
+
+
+def _write(inputs: dict[str, Any], name: str, value: Any, widget: Widget | None = None) -> None:
+    """A value as the server reads it: a bare list would be a link."""
+    if value is UNSET:
+        inputs.pop(name, None)
+    elif isinstance(value, list):
+        curve = {"__type__": "CURVE"} if widget is not None and widget.kind == "curve" else {}
+        inputs[name] = {**curve, "__value__": value}
+    elif isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        inputs[name] = int(value)  # JavaScript writes 1.0 as 1
+    else:
+        inputs[name] = value
+
+
+def _drop_dead_links(inputs: dict[str, Any], exported: dict[str, Any]) -> None:
+    dead = [
+        name
+        for name, value in inputs.items()
+        if isinstance(value, list) and value[0] not in exported
+    ]
+    for name in dead:
+        del inputs[name]
+
+
+def _sorted(entries: dict[str, Any]) -> dict[str, Any]:
+    """In the order that JavaScript gives the keys of an object: whole numbers first."""
+    numbers = sorted((key for key in entries if _is_index(key)), key=int)
+    if not numbers:
+        return entries
+    return {key: entries[key] for key in [*numbers, *(k for k in entries if not _is_index(k))]}
+
+
+def _is_index(key: str) -> bool:
+    is_number = key.isascii() and key.isdecimal() and len(key) <= 10
+    return is_number and str(int(key)) == key and int(key) < 2**32 - 1
+
+
+def _in_order(document: Document) -> Iterator[tuple[Path, Node]]:
+    for node in _execution_order(document):
+        if node.subgraph is not None:
+            if not (node.is_inactive and document.editor is Editor.V1_45):
+                yield from _inside((), node)
+        else:
+            yield (), node
+
+
+def _inside(path: Path, instance: Node) -> Iterator[tuple[Path, Node]]:
+    inner = (*path, instance)
+    assert instance.subgraph is not None
+    for node in instance.subgraph.nodes.values():
+        if node.subgraph is not None:
+            yield from _inside(inner, node)
+        else:
+            yield inner, node
+
+
+def _execution_order(graph: Graph) -> list[Node]:
+    """Each node after those that feed it; those of a circle last."""
+    missing = {
+        node_id: sum(slot.link is not None for slot in node.inputs)
+        for node_id, node in graph.nodes.items()
+    }
+    ready = deque(node_id for node_id, count in missing.items() if count == 0)
+    ordered: dict[str, None] = {}
+    followed: set[int] = set()
+    while ready:
+        node_id = ready.popleft()
+        ordered[node_id] = None
+        for output in graph.nodes[node_id].outputs:
+            for link_id in output.links:
+                link = graph.links.get(link_id)
+                if link is None or link_id in followed:
+                    continue
+                followed.add(link_id)
+                if link.target_id in missing:
+                    missing[link.target_id] -= 1
+                    if missing[link.target_id] == 0:
+                        ready.append(link.target_id)
+    rest = _sorted({node_id: None for node_id in graph.nodes if node_id not in ordered})
+    return [graph.nodes[node_id] for node_id in (*ordered, *rest)]

@@ -1,0 +1,232 @@
+"""What the editor holds while a file is open: graphs, nodes with slots and widgets, links.
+
+Owns these values and how a widget takes one; nothing of files. They are changed while a file is
+loaded, as the editor does it, and belong to one conversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Any
+
+from comfyui.object_info import ANY, Editor, Growth, InputInfo, NodeInfo, ObjectInfo
+
+INPUT_NODE = "-10"
+OUTPUT_NODE = "-20"
+"""The ids that links inside a subgraph have for its own inputs and outputs."""
+
+
+class _Unset:
+    """A value that was never given, which JSON leaves out."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+UNSET = _Unset()
+
+
+class Mode(IntEnum):
+    """What a node does when the graph runs; others than these count as ALWAYS."""
+
+    ALWAYS = 0
+    NEVER = 2
+    BYPASS = 4
+
+
+class Widget:
+    """One control of a node.
+
+    `is_saved` tells whether it has a place in widgets_values, `is_exported` whether it is written
+    to API format, `info` is the input that it was made for. `when_set` takes a value in place of
+    the plain assignment; `written` gives what is exported in place of the value.
+    """
+
+    value: Any
+
+    def __init__(
+        self,
+        name: str,
+        value: Any = UNSET,
+        kind: str = "",
+        *,
+        is_saved: bool = True,
+        is_exported: bool = True,
+        options: tuple[Any, ...] = (),
+        info: InputInfo | None = None,
+        when_set: Callable[[Node, Widget, Any], None] | None = None,
+        written: Callable[[Node, Widget], Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.value = value
+        self.kind = kind
+        self.is_saved = is_saved
+        self.is_exported = is_exported
+        self.options = options
+        self.info = info
+        self.when_set = when_set
+        self.written = written
+
+    def set(self, node: Node, value: Any) -> None:
+        """Takes a value, with what follows from it on the node."""
+        if self.when_set is None:
+            self.value = value
+        else:
+            self.when_set(node, self, value)
+
+
+@dataclass(slots=True)
+class InputSlot:
+    """An input; `widget` is the name of the widget that holds its value without a link."""
+
+    name: str
+    type: str = ANY
+    link: int | None = None
+    widget: str | None = None
+    label: str | None = None
+
+
+@dataclass(slots=True)
+class OutputSlot:
+    """An output and the links that leave it."""
+
+    name: str
+    type: str = ANY
+    links: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Link:
+    """From an output slot to an input slot."""
+
+    id: int
+    origin_id: str
+    origin_slot: int
+    target_id: str
+    target_slot: int
+    type: str = ANY
+
+
+@dataclass(slots=True)
+class Port:
+    """An input or output of a subgraph, with the links inside that it goes on to."""
+
+    name: str
+    type: str
+    link_ids: list[int]
+
+
+@dataclass(eq=False)
+class Node:
+    """A node as it stands in the editor."""
+
+    id: str
+    type: str
+    title: str = ""
+    mode: int = Mode.ALWAYS
+    inputs: list[InputSlot] = field(default_factory=list)
+    outputs: list[OutputSlot] = field(default_factory=list)
+    widgets: list[Widget] = field(default_factory=list)
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    widgets_values: Any = None
+    info: NodeInfo | None = None
+    subgraph: Subgraph | None = None
+    document: Document | None = None
+    is_virtual: bool = False
+    """Whether only the editor has it: it is never exported."""
+    is_told: bool = True
+    """Whether the names of its widgets are known."""
+    growing: dict[str, Growth] = field(default_factory=dict)
+    """The inputs that grow, by name."""
+    match_groups: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Groups of inputs that have one type: the types allowed by each, by name."""
+    views: dict[str, Widget] = field(default_factory=dict)
+    """On a subgraph's node: the widget behind each of its inputs, by name."""
+
+    def widget(self, name: str | None) -> Widget | None:
+        """The first widget of this name."""
+        return next((widget for widget in self.widgets if widget.name == name), None)
+
+    def widget_of(self, slot: InputSlot) -> Widget | None:
+        """The widget that an input stands for."""
+        if slot.widget is None:
+            return None
+        return self.views.get(slot.name) or self.widget(slot.widget)
+
+    @property
+    def is_inactive(self) -> bool:
+        """Muted or bypassed."""
+        return self.mode in (Mode.NEVER, Mode.BYPASS)
+
+    @property
+    def described(self) -> str:
+        """For messages."""
+        return f"node {self.id} {self.type}"
+
+
+@dataclass(eq=False)
+class Graph:
+    """The nodes and links of one level."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    links: dict[int, Link] = field(default_factory=dict)
+
+    def link(self, link_id: int | None) -> Link | None:
+        """A link by its id."""
+        return None if link_id is None else self.links.get(link_id)
+
+
+@dataclass(eq=False)
+class Subgraph(Graph):
+    """The definition of a subgraph, which all its nodes share."""
+
+    id: str = ""
+    name: str = ""
+    inputs: list[Port] = field(default_factory=list)
+    outputs: list[Port] = field(default_factory=list)
+
+    def behind(self, port: Port, *, by_number: bool = False) -> Iterator[tuple[Node, Widget]]:
+        """The inner nodes and their widgets that one of its inputs leads to.
+
+        `by_number` trusts the number that a link has for the slot that it goes to.
+        """
+        for link_id in port.link_ids:
+            link = self.links.get(link_id)
+            node = self.nodes.get(link.target_id) if link is not None else None
+            if link is None or node is None:
+                continue
+            if by_number:
+                slots = node.inputs[link.target_slot : link.target_slot + 1]
+            else:
+                slots = [slot for slot in node.inputs if slot.link == link_id]
+            widget = node.widget_of(slots[0]) if slots else None
+            if widget is not None:
+                yield node, widget
+
+
+@dataclass(eq=False)
+class Document(Graph):
+    """A file: its top level, the subgraphs that it defines, and what it is opened with."""
+
+    subgraphs: dict[str, Subgraph] = field(default_factory=dict)
+    object_info: ObjectInfo = field(default_factory=lambda: ObjectInfo({}))
+    editor: Editor = Editor.V1_45
+    now: datetime = field(default_factory=datetime.now)
+
+    def all_nodes(self) -> Iterator[Node]:
+        """Those of the top level, each followed by what is in it."""
+        yield from _with_inner(self, set())
+
+
+def _with_inner(graph: Graph, seen: set[int]) -> Iterator[Node]:
+    for node in graph.nodes.values():
+        yield node
+        if node.subgraph is not None and id(node.subgraph) not in seen:
+            seen.add(id(node.subgraph))
+            yield from _with_inner(node.subgraph, seen)

@@ -1,0 +1,94 @@
+"""The editor's own Primitive nodes: a value that is written into the inputs that it is linked to.
+
+They are not exported. Facts: ComfyUI_frontend 1.45.19, extensions/core/widgetInputs.ts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfyui.object_info import Editor, InputInfo
+from comfyui.ui_format.model import Document, Graph, InputSlot, Node, Widget
+from comfyui.ui_format.text_replacements import replaced
+from comfyui.ui_format.widgets import is_widget_type, make_widgets
+
+TYPE = "PrimitiveNode"
+_REPLACES = "Run widget replace on values"
+_NUMBERS = ("INT", "FLOAT")
+
+
+def give_widget(graph: Graph, node: Node, editor: Editor) -> None:
+    """Gives a Primitive node the widget of the first input that it is linked to."""
+    targets = _targets(graph, node)
+    if not targets:
+        return
+    target, slot = targets[0]
+    theirs = target.widget(slot.widget)
+    info = _declared(slot, theirs)
+    if info is None:
+        return
+    widget = (
+        make_widgets(info, "value", editor)[0] if is_widget_type(info.type) else Widget("value")
+    )
+    if theirs is not None:
+        widget.set(node, theirs.value)
+    node.widgets.append(widget)
+    values = node.widgets_values
+    if isinstance(values, list) and values:
+        widget.set(node, values[0])
+    if info.type in _NUMBERS:
+        _keep_in_range(
+            widget, [_declared(slot, node.widget(slot.widget)) for node, slot in targets]
+        )
+
+
+def write_values(graph: Graph, document: Document) -> None:
+    """Writes the values of a level's Primitive nodes into the widgets that they are linked to."""
+    for node in graph.nodes.values():
+        if node.type != TYPE or not node.widgets:
+            continue
+        value = node.widgets[0].value
+        if node.properties.get(_REPLACES) and isinstance(value, str):
+            value = replaced(value, document)
+        for target, slot in _targets(graph, node):
+            widget = target.widget(slot.widget) if slot.widget is not None else None
+            if widget is not None:
+                widget.set(target, value)
+
+
+def _targets(graph: Graph, node: Node) -> list[tuple[Node, InputSlot]]:
+    found = []
+    for link_id in node.outputs[0].links if node.outputs else ():
+        link = graph.link(link_id)
+        target = graph.nodes.get(link.target_id) if link is not None else None
+        if link is not None and target is not None and link.target_slot < len(target.inputs):
+            found.append((target, target.inputs[link.target_slot]))
+    return found
+
+
+def _declared(slot: InputSlot, widget: Widget | None) -> InputInfo | None:
+    if widget is not None and slot.widget is not None:
+        return widget.info
+    if slot.widget is None and is_widget_type(slot.type):
+        return InputInfo(slot.name, True, slot.type)
+    return None
+
+
+def _keep_in_range(widget: Widget, declared: list[InputInfo | None]) -> None:
+    """Keeps a number within the ranges of all inputs that have one in common with the first."""
+    low, high = float("-inf"), float("inf")
+    first = declared[0]
+    for info in declared:
+        if info is None or first is None or info.type != first.type:
+            continue
+        minimum = float("-inf") if info.minimum is None else info.minimum
+        maximum = float("inf") if info.maximum is None else info.maximum
+        if max(low, minimum) <= min(high, maximum):
+            low, high = max(low, minimum), min(high, maximum)
+            widget.value = _within(widget.value, low, high)
+
+
+def _within(value: Any, low: float, high: float) -> Any:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return value
+    return low if value < low else high if value > high else value

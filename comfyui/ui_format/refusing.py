@@ -1,0 +1,88 @@
+"""Nodes that cannot be exported, said all at once, each with what would help.
+
+Owns these messages: for classes that the server lacks, for nodes that only a server can describe,
+and for nodes whose values come from a browser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from comfyui.node_packs import pack_of
+from comfyui.ui_format.model import Document, Node
+from comfyui.ui_format.resolving import Path, full_id
+from comfyui.ui_format.saved import bad
+from image_provider import WorkflowError
+
+_SHOWN = 10
+"""Nodes that a message names."""
+
+# They send the server what they drew or recorded while the page was open (load3d.ts, …).
+_OF_THE_BROWSER = {
+    "Load3D": "the picture of its 3D view",
+    "Load3DAnimation": "the picture of its 3D view",
+    "WebcamCapture": "the picture of a camera",
+}
+
+Place = tuple[Path, Node]
+
+
+def refuse_unknown(
+    document: Document, places: Sequence[Place], *, keep_unknown: bool = False
+) -> None:
+    """Raises WorkflowError when a node that is to be exported cannot be."""
+    unknown = [(path, node) for path, node in places if node.info is None]
+    if len(document.object_info) > 0:
+        if unknown and not keep_unknown:
+            raise _error(unknown, _lacking(unknown))
+        unknown = [(path, node) for path, node in unknown if not node.is_told]
+        if unknown:
+            raise _error(unknown, _lacking(unknown))
+    elif any(not node.is_told for _, node in unknown):
+        raise _needs_server([(path, node) for path, node in unknown if not node.is_told])
+    for path, node in places:
+        drawn = _OF_THE_BROWSER.get(node.type)
+        if drawn is not None:
+            place = _name((path, node))
+            what = f"{place} needs {drawn}, which only the editor makes; run it in the editor"
+            raise bad("", what, node)
+
+
+def _lacking(unknown: Sequence[Place]) -> str:
+    return (
+        f"the server lacks the class of {_listed(unknown, with_pack=True)}; install the pack that "
+        "has it and restart the server, or mute or bypass the node in the editor"
+    )
+
+
+def _needs_server(unknown: Sequence[Place]) -> WorkflowError:
+    return _error(
+        unknown,
+        f"only a server knows what the values of {_listed(unknown)} are for; give its answer of "
+        "http://SERVER/object_info (on the command line --object-info FILE, or --server to ask a "
+        "running one), or export the workflow with Workflow > Export (API)",
+    )
+
+
+def _error(unknown: Sequence[Place], what: str) -> WorkflowError:
+    return bad("", what, unknown[0][1])
+
+
+def _listed(places: Iterable[Place], *, with_pack: bool = False) -> str:
+    described = [_name(place) + (_pack(place[1]) if with_pack else "") for place in places]
+    more = f" and {len(described) - _SHOWN} more" if len(described) > _SHOWN else ""
+    return ", ".join(described[:_SHOWN]) + more
+
+
+def _name(place: Place) -> str:
+    path, node = place
+    title = f" {node.title!r}" if node.title != node.type else ""
+    return f"node {full_id(path, node)} {node.type}{title}"
+
+
+def _pack(node: Node) -> str:
+    """The pack that the file says it is from, else the one that its name tells."""
+    named = (node.properties.get(key) for key in ("cnr_id", "aux_id"))
+    pack = next((name for name in named if isinstance(name, str) and name), None)
+    pack = pack or pack_of(node.type)
+    return f" (of {pack})" if pack else ""

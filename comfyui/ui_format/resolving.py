@@ -1,0 +1,187 @@
+"""Where an input's value comes from: through reroutes, bypassed nodes and in and out of subgraphs.
+
+Facts: ComfyUI_frontend 1.27.10 to 1.45.19, ExecutableNodeDTO.ts. No recursion: a chain of nodes
+that are passed through may be of any length.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from comfyui.object_info import ANY, Editor
+from comfyui.ui_format import tunnels
+from comfyui.ui_format.model import (
+    INPUT_NODE,
+    UNSET,
+    Document,
+    Graph,
+    Link,
+    Mode,
+    Node,
+    Subgraph,
+)
+from comfyui.ui_format.saved import bad
+
+Path = tuple[Node, ...]
+"""The instances of subgraphs that a node is in, from the outermost on."""
+
+
+class Source(NamedTuple):
+    """An output that gives the value."""
+
+    node_id: str
+    slot: int
+
+
+class Held(NamedTuple):
+    """A value that a promoted widget gives."""
+
+    value: Any
+
+
+class _Ask(NamedTuple):
+    """What comes into an input of a node, for an input of this type further on."""
+
+    path: Path
+    node: Node
+    slot: int
+    type: str | None
+
+
+class _Take(NamedTuple):
+    """What goes out of an output of a node."""
+
+    path: Path
+    node: Node
+    slot: int
+    type: str
+
+
+_Step = _Ask | _Take | Source | Held | None
+
+
+def full_id(path: Path, node: Node) -> str:
+    """The id of a node in API format: those of the subgraphs around it, then its own."""
+    return ":".join([*(instance.id for instance in path), node.id]) if path else node.id
+
+
+def resolve(document: Document, path: Path, node: Node, slot: int) -> Source | Held | None:
+    """What gives an input its value; None for nothing.
+
+    Raises WorkflowError for a link that leads nowhere or in a circle.
+    """
+    step: _Step = _Ask(path, node, slot, None)
+    seen: set[tuple[str, str, int]] = set()
+    while isinstance(step, (_Ask, _Take)):
+        key = (type(step).__name__, full_id(step.path, step.node), step.slot)
+        if key in seen:
+            place = full_id(step.path, step.node)
+            raise bad("", f"node {place} {step.node.type} feeds itself; cut one of the links", node)
+        seen.add(key)
+        step = _asked(document, step) if isinstance(step, _Ask) else _taken(document, step)
+    return step
+
+
+def _asked(document: Document, step: _Ask) -> _Step:
+    path, node = step.path, step.node
+    if step.slot >= len(node.inputs):
+        return None
+    slot = node.inputs[step.slot]
+    if slot.link is None:
+        return None
+    graph = graph_of(document, path)
+    link = graph.link(slot.link)
+    if link is None:
+        place = f"node {full_id(path, node)} {node.type}, {slot.name}"
+        raise bad("", f"{place}: link {slot.link} is not in the file", node, slot.name)
+    wanted = step.type or slot.type
+    if path and link.origin_id == INPUT_NODE:
+        return _from_outside(document, path, link)
+    return _origin(graph, path, node, link, wanted)
+
+
+def _origin(graph: Graph, path: Path, node: Node, link: Link, wanted: str) -> _Step:
+    origin = graph.nodes.get(link.origin_id)
+    if origin is None:
+        place = f"node {full_id(path, node)} {node.type}"
+        what = f"link {link.id} comes from node {link.origin_id}, which is not in the file"
+        raise bad("", f"{place}: {what}", node)
+    return _Take(path, origin, link.origin_slot, wanted)
+
+
+def _from_outside(document: Document, path: Path, link: Link) -> _Step:
+    """Up through an input of the subgraph."""
+    *around, instance = path
+    if link.origin_slot >= len(instance.inputs):
+        return None
+    slot = instance.inputs[link.origin_slot]
+    if slot.link is not None:
+        outer = graph_of(document, tuple(around)).link(slot.link)
+        number = outer.target_slot if outer is not None else link.origin_slot
+        return _Ask(tuple(around), instance, number, None)
+    widget = instance.widget_of(slot)
+    return None if widget is None or widget.value is UNSET else Held(widget.value)
+
+
+def _taken(document: Document, step: _Take) -> _Step:
+    path, node, slot = step.path, step.node, step.slot
+    if node.mode == Mode.NEVER and document.editor is Editor.V1_45:
+        return None
+    if node.mode == Mode.BYPASS:
+        passed = _passed(node, slot, step.type)
+        return None if passed is None else _Ask(path, node, passed, None)
+    if node.subgraph is not None:
+        return _from_inside(path, node, node.subgraph, slot, step.type)
+    if node.is_virtual:
+        tunnel = tunnels.entrance(graph_of(document, path), node)
+        if tunnel is not None:
+            return _Ask(path, tunnel, 0, step.type)
+        return _Ask(path, node, slot, step.type) if slot < len(node.inputs) else None
+    return Source(full_id(path, node), slot)
+
+
+def _from_inside(path: Path, node: Node, subgraph: Subgraph, slot: int, wanted: str) -> _Step:
+    """Down through an output of the subgraph."""
+    if slot >= len(subgraph.outputs):
+        return None
+    links = (subgraph.link(link_id) for link_id in subgraph.outputs[slot].link_ids)
+    link = next((link for link in links if link is not None), None)
+    if link is None:
+        return None
+    inner = (*path, node)
+    if link.origin_id == INPUT_NODE:
+        return _Ask(path, node, link.origin_slot, wanted)
+    return _origin(subgraph, inner, node, link, wanted)
+
+
+def _passed(node: Node, slot: int, wanted: str) -> int | None:
+    """The input that a bypassed node hands on for an output: one of the type that is wanted."""
+    inputs = node.inputs
+    if wanted in (ANY, ""):
+        passed = slot if slot < len(inputs) else 0
+        return passed if passed < len(inputs) else None
+    given = node.outputs[slot].type if slot < len(node.outputs) else ANY
+
+    def fits(input_type: str) -> bool:
+        return _goes_with(input_type, given) and _goes_with(input_type, wanted)
+
+    if slot < len(inputs) and fits(inputs[slot].type):
+        return slot
+    exact = (number for number, entry in enumerate(inputs) if entry.type == wanted)
+    fitting = (number for number, entry in enumerate(inputs) if fits(entry.type))
+    return next(exact, next(fitting, None))
+
+
+def _goes_with(one: str, other: str) -> bool:
+    """Whether an output of one type may go into an input of the other."""
+    if one in (ANY, "") or other in (ANY, "") or one == other:
+        return True
+    others = other.lower().split(",")
+    return any(part in (ANY, "") or part in others for part in one.lower().split(",")) or (
+        ANY in others or "" in others
+    )
+
+
+def graph_of(document: Document, path: Path) -> Graph:
+    """The level that nodes with this path are on."""
+    return document if not path else path[-1].subgraph or document

@@ -1,0 +1,192 @@
+"""Subgraphs: their definitions in order, the nodes that stand for them, and promoted widgets.
+
+A promoted widget lets a node outside set a widget inside. Until editor 1.35 it was a copy with a
+value of its own for each node; since 1.45 it is a view of the widget inside, which all nodes of a
+definition share. Facts: ComfyUI_frontend 1.27.10, 1.35.9 and 1.45.19, SubgraphNode.ts,
+proxyWidget.ts, promotedWidgetView.ts, subgraphDeduplication.ts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from comfyui.object_info import Editor
+from comfyui.ui_format.model import Document, InputSlot, Node, OutputSlot, Port, Subgraph, Widget
+from comfyui.ui_format.saved import SavedGraph, SavedSubgraph, bad
+
+PROXIES = "proxyWidgets"
+_OWN = "-1"
+
+
+class _View(Widget):
+    """A promoted widget as 1.45 has it: its value is that of the widgets inside."""
+
+    def __init__(self, name: str, node: Node, port: Port) -> None:
+        self._node, self._port = node, port
+        inner = self._inner()[0][1]
+        super().__init__(name, inner.value, inner.kind, is_saved=False, options=inner.options)
+        self.info = inner.info
+
+    def _inner(self) -> list[tuple[Node, Widget]]:
+        assert self._node.subgraph is not None
+        return list(self._node.subgraph.behind(self._port))
+
+    @property
+    def value(self) -> Any:
+        """That of the first widget inside."""
+        return self._inner()[0][1].value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        for node, widget in self._inner():
+            widget.set(node, value)
+
+
+def inner_first(definitions: Mapping[str, SavedSubgraph]) -> Iterable[SavedSubgraph]:
+    """The definitions in an order in which each comes after those it uses."""
+    waiting = {
+        entry.id: {node.type for node in entry.graph.nodes if node.type in definitions}
+        for entry in definitions.values()
+    }
+    users: dict[str, list[str]] = {}
+    for user, used in waiting.items():
+        for entry_id in used:
+            users.setdefault(entry_id, []).append(user)
+    ready = [entry_id for entry_id, used in waiting.items() if not used]
+    for entry_id in ready:  # grows while it is walked
+        for user in users.get(entry_id, ()):
+            waiting[user].discard(entry_id)
+            if not waiting[user]:
+                ready.append(user)
+    if len(ready) < len(definitions):
+        looped = next(entry for entry in definitions.values() if entry.id not in ready)
+        raise bad("", f"subgraph {looped.name!r} contains itself, directly or through another")
+    return [definitions[entry_id] for entry_id in ready]
+
+
+def renumber(root: SavedGraph, definitions: Mapping[str, SavedSubgraph], last_id: int) -> None:
+    """Gives nodes inside subgraphs ids that no other node of the file has, as 1.45 does.
+
+    `last_id` is the last number that the file says it gave to a node.
+    """
+    used = {int(node.id) for node in root.nodes if _is_number(node.id)}
+    for entry in definitions.values():
+        ids: dict[str, str] = {}
+        for node in entry.graph.nodes:
+            if not _is_number(node.id):
+                continue
+            number = int(node.id)
+            if number in used:
+                number = last_id = _next_free(last_id, used)
+                ids[node.id] = node.id = str(number)
+            used.add(number)
+            last_id = max(last_id, number)
+        if ids:
+            for link in entry.graph.links.values():
+                link.origin_id = ids.get(link.origin_id, link.origin_id)
+                link.target_id = ids.get(link.target_id, link.target_id)
+
+
+def _next_free(number: int, used: set[int]) -> int:
+    number += 1
+    while number in used:
+        number += 1
+    return number
+
+
+def _is_number(node_id: str) -> bool:
+    return node_id.isdecimal() and len(node_id) < 18
+
+
+def new_instance(subgraph: Subgraph, node_id: str) -> Node:
+    """A node that stands for a subgraph, with its inputs and outputs."""
+    return Node(
+        node_id,
+        subgraph.id,
+        inputs=[InputSlot(port.name, port.type) for port in subgraph.inputs],
+        outputs=[OutputSlot(port.name, port.type) for port in subgraph.outputs],
+        subgraph=subgraph,
+        is_virtual=True,
+    )
+
+
+def promote(node: Node, editor: Editor) -> None:
+    """Gives an instance the widgets of its inputs: of each, that of the first widget inside."""
+    subgraph = node.subgraph
+    assert subgraph is not None
+    ports = {port.name: port for port in reversed(subgraph.inputs)}
+    if editor is Editor.V1_45:
+        node.inputs = [slot for slot in node.inputs if slot.name in ports]
+    for slot in node.inputs:
+        port = ports.get(slot.name)
+        # 1.27 goes by the number of the slot, which an older file may have for another input.
+        by_number = editor is Editor.V1_27
+        found = next(subgraph.behind(port, by_number=by_number), None) if port is not None else None
+        if port is None or found is None:
+            continue
+        slot.widget = port.name
+        if editor is Editor.V1_45:
+            node.views[slot.name] = _View(port.name, node, port)
+            node.widgets.append(node.views[slot.name])
+        else:
+            node.widgets.append(_copy(found[1], port.name))
+
+
+def _copy(widget: Widget, name: str) -> Widget:
+    return Widget(
+        name,
+        widget.value,
+        widget.kind,
+        is_saved=widget.is_saved,
+        is_exported=widget.is_exported,
+        options=widget.options,
+        info=widget.info,
+    )
+
+
+def arrange_proxies(node: Node, values: Any) -> None:
+    """Replaces promoted widgets by those that the file lists, as 1.35 does.
+
+    An entry of the list is a promoted widget, or stands for a widget inside by its node's id.
+    """
+    listed = [
+        (str(entry[0]), entry[1])
+        for entry in node.properties.get(PROXIES) or ()
+        if isinstance(entry, list) and len(entry) > 1 and isinstance(entry[1], str)
+    ]
+    if not listed:
+        return
+    names = {name for _, name in listed}
+    arranged = []
+    for owner, name in listed:
+        own = node.widget(name) if owner == _OWN else None
+        if own is not None:
+            arranged.append(own)
+        elif owner != _OWN:
+            arranged.append(Widget(f"{owner}: {name}", is_saved=False))
+    node.widgets = [widget for widget in node.widgets if widget.name not in names] + arranged
+    for (owner, name), value in zip(
+        listed, values if isinstance(values, list) else (), strict=False
+    ):
+        widget = node.widget(name)
+        if owner == _OWN and widget is not None and value is not None:
+            widget.set(node, value)
+
+
+def write_through(document: Document) -> None:
+    """Writes promoted widgets into those inside, as the editor does before it exports.
+
+    It matters where the input of the instance has a link that leads to nothing.
+    """
+    for graph in (document, *document.subgraphs.values()):
+        for node in graph.nodes.values():
+            if node.subgraph is None:
+                continue
+            for port in node.subgraph.inputs:
+                slot = next((slot for slot in node.inputs if slot.name == port.name), None)
+                own = node.widget_of(slot) if slot is not None else None
+                if own is not None:
+                    value = own.value
+                    for inner, widget in list(node.subgraph.behind(port)):
+                        widget.set(inner, value)
