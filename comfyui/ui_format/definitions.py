@@ -7,6 +7,7 @@ a file, players, previews. What an input brings along while it has a value is in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from comfyui.ui_format.widgets import text_widget
 _PLAYERS = frozenset({"LoadAudio", "SaveAudio", "PreviewAudio", "SaveAudioMP3", "SaveAudioOpus"})
 _NEWER_PLAYERS = _PLAYERS | {"SaveAudioAdvanced"}
 _PICTURE_UPLOADS = ("image_upload", "video_upload", "animated_image_upload")
+_MARKED = re.compile(r"\[(input|output|temp)\]", re.IGNORECASE)
 _PREVIEWS_3D = frozenset({"SaveGLB", "Preview3D"})
 _SAVERS = frozenset(
     {
@@ -37,6 +39,9 @@ def new_node(info: NodeInfo, node_id: str, editor: Editor) -> Node:
         OutputSlot(output.name, ANY if output.type == MATCH_TYPE else output.type)
         for output in info.outputs
     ]
+    upload = _picture_upload(info)
+    if upload is not None and editor < Editor.V1_45:
+        _annotate_files(node, upload)
     adapt = _ADAPTED.get(info.class_type)
     if adapt is not None:
         adapt(node, editor)
@@ -61,7 +66,7 @@ def _added_inputs(info: NodeInfo, editor: Editor) -> list[InputInfo]:
     audio = info.inputs.get("audio")
     if audio is not None and audio.required and audio.settings.get("audio_upload") is True:
         added.append(InputInfo("upload", True, "AUDIOUPLOAD"))
-    elif any(_uploads_picture(entry) for entry in info.inputs.values()):
+    elif _picture_upload(info) is not None:
         added.append(InputInfo("upload", True, "IMAGEUPLOAD"))
     if info.class_type in _PREVIEWS_3D:
         added.append(InputInfo("image", True, "PREVIEW_3D"))
@@ -70,9 +75,44 @@ def _added_inputs(info: NodeInfo, editor: Editor) -> list[InputInfo]:
     return added
 
 
-def _uploads_picture(info: InputInfo) -> bool:
-    is_upload = any(info.settings.get(name) is True for name in _PICTURE_UPLOADS)
-    return info.required and is_upload and info.type == COMBO
+def _picture_upload(info: NodeInfo) -> InputInfo | None:
+    """The input for which the editor has a button that uploads a picture or video."""
+    for entry in info.inputs.values():
+        is_upload = any(entry.settings.get(name) is True for name in _PICTURE_UPLOADS)
+        if entry.required and is_upload and entry.type == COMBO:
+            return entry
+    return None
+
+
+def _annotate_files(node: Node, upload: InputInfo) -> None:
+    """Files by the text that the server reads, whatever form they were saved in (until 1.35)."""
+    widget = node.widget(upload.name)
+    if widget is None:
+        return
+    folder = upload.settings.get("image_folder", "input")
+    takes_many = bool(upload.settings.get("allow_batch"))
+    first = annotated("undefined" if widget.value is UNSET else str(widget.value), folder)
+
+    def hold(_: Node, widget: Widget, value: Any) -> None:
+        if isinstance(value, list) and value:
+            files = [annotated(file, folder) for file in value]
+            widget.value = files if takes_many else files[0]
+        else:
+            widget.value = annotated(value, folder) if value else first
+
+    widget.value, widget.when_set = first, hold
+
+
+def annotated(file: Any, folder: str) -> Any:
+    """A file with its subfolder, and its folder in brackets unless that is the usual one."""
+    if isinstance(file, Mapping):
+        name, subfolder, own = (file.get(key) for key in ("filename", "subfolder", "type"))
+        path = f"{subfolder}/{name or ''}" if subfolder else str(name or "")
+        return f"{path} [{own}]" if own and own != folder else path
+    is_marked = isinstance(file, str) and _MARKED.search(file) is not None
+    if not isinstance(file, str) or is_marked or folder == "input":
+        return file
+    return f"{file} [{folder}]"
 
 
 # Classes that the editor's extensions change

@@ -181,6 +181,30 @@ class Graph:
         """A link by its id."""
         return None if link_id is None else self.links.get(link_id)
 
+    def cut(self, link_id: int) -> None:
+        """Takes a link away."""
+        link = self.links.pop(link_id, None)
+        origin = self.nodes.get(link.origin_id) if link is not None else None
+        if link is not None and origin is not None and link.origin_slot < len(origin.outputs):
+            output = origin.outputs[link.origin_slot]
+            output.links = [other for other in output.links if other != link_id]
+
+    def targets(self, node: Node) -> Iterator[tuple[Node, InputSlot]]:
+        """The inputs that the first output of a node goes to."""
+        for link_id in node.outputs[0].links if node.outputs else ():
+            link = self.links.get(link_id)
+            target = self.nodes.get(link.target_id) if link is not None else None
+            if link is not None and target is not None and link.target_slot < len(target.inputs):
+                yield target, target.inputs[link.target_slot]
+
+    def origin_type(self, slot: InputSlot) -> str | None:
+        """The type of the output that an input is linked to."""
+        link = self.link(slot.link)
+        origin = self.nodes.get(link.origin_id) if link is not None else None
+        if link is not None and origin is not None and link.origin_slot < len(origin.outputs):
+            return origin.outputs[link.origin_slot].type
+        return None
+
 
 @dataclass(eq=False)
 class Subgraph(Graph):
@@ -190,6 +214,18 @@ class Subgraph(Graph):
     name: str = ""
     inputs: list[Port] = field(default_factory=list)
     outputs: list[Port] = field(default_factory=list)
+    is_filled: bool = False
+    """Whether its nodes are there yet."""
+    waiting: list[Node] = field(default_factory=list)
+    """The nodes that stood for it before they were."""
+
+    def origin_type(self, slot: InputSlot) -> str | None:
+        """The type of the output, or of the subgraph's own input, that an input is linked to."""
+        link = self.link(slot.link)
+        if link is not None and link.origin_id == INPUT_NODE:
+            ports = self.inputs[link.origin_slot : link.origin_slot + 1]
+            return ports[0].type if ports else None
+        return super().origin_type(slot)
 
     def behind(self, port: Port, *, by_number: bool = False) -> Iterator[tuple[Node, Widget]]:
         """The inner nodes and their widgets that one of its inputs leads to.

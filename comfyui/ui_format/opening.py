@@ -11,8 +11,8 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import Any
 
-from comfyui.object_info import ANY, Editor, ObjectInfo
-from comfyui.ui_format import dynamic, primitives, subgraphs, undescribed
+from comfyui.object_info import Editor, ObjectInfo
+from comfyui.ui_format import dynamic, primitives, reroutes, subgraphs, undescribed
 from comfyui.ui_format.definitions import editor_inputs, new_node
 from comfyui.ui_format.model import (
     UNSET,
@@ -27,6 +27,7 @@ from comfyui.ui_format.model import (
 from comfyui.ui_format.saved import SavedGraph, bad, last_node_id, read_graph, read_subgraphs
 from comfyui.ui_format.widgets import has_control
 
+_SAMPLERS = ("KSampler", "KSamplerAdvanced")
 _OLD_SAMPLER = "sample_"
 
 
@@ -44,8 +45,14 @@ def open_document(
         entry.id: Subgraph(id=entry.id, name=entry.name, inputs=entry.inputs, outputs=entry.outputs)
         for entry in definitions.values()
     }
-    for entry in subgraphs.inner_first(definitions):
-        _fill(document.subgraphs[entry.id], entry.graph, document)
+    ordered = list(subgraphs.inner_first(definitions))
+    # Older editors open the definitions as they come, whichever needs which.
+    for entry in ordered if document.editor is Editor.V1_45 else definitions.values():
+        subgraph = document.subgraphs[entry.id]
+        _fill(subgraph, entry.graph, document)
+        subgraph.is_filled = True
+        for node in subgraph.waiting:
+            subgraphs.promote_late(node)
     _fill(document, root, document)
     _settle(document)
     return document
@@ -89,7 +96,10 @@ def _configure(node: Node, saved: Node, editor: Editor) -> None:
     node.outputs = _merged_outputs(node.outputs, saved.outputs)
     dynamic.grow(node, editor)
     if node.subgraph is not None:
-        subgraphs.promote(node, editor)
+        if node.subgraph.is_filled:
+            subgraphs.promote(node, editor)
+        else:
+            node.subgraph.waiting.append(node)
     values = _aligned(node, saved.widgets_values, editor)
     if isinstance(values, Mapping):
         for widget in list(node.widgets):
@@ -175,7 +185,12 @@ def _settle(document: Document) -> None:
     for graph in graphs:
         for node in graph.nodes.values():
             for widget in node.widgets:
-                _mend(node, widget)
+                _mend(node, widget, document.editor)
+    for graph in graphs:
+        reroutes.settle(graph)
+        for node in graph.nodes.values():
+            if node.type == primitives.TYPE and node.info is None:
+                primitives.take_from_reroute(graph, node, document.editor)
     for graph in graphs:
         for node in graph.nodes.values():
             if node.growing and document.editor is Editor.V1_35:
@@ -198,40 +213,23 @@ def _drop_inputs_without_widget(graph: Graph, node: Node) -> None:
         if slot.widget is None or node.widget(slot.widget) is not None:
             kept.append(slot)
         elif slot.link is not None:
-            cut(graph, slot.link)
+            graph.cut(slot.link)
     if len(kept) < len(node.inputs):
         node.inputs = kept
         _number_slots(graph, node)
 
 
-def cut(graph: Graph, link_id: int) -> None:
-    """Takes a link away."""
-    link = graph.links.pop(link_id, None)
-    origin = graph.nodes.get(link.origin_id) if link is not None else None
-    if link is not None and origin is not None and link.origin_slot < len(origin.outputs):
-        output = origin.outputs[link.origin_slot]
-        output.links = [other for other in output.links if other != link_id]
-
-
-def _mend(node: Node, widget: Widget) -> None:
+def _mend(node: Node, widget: Widget, editor: Editor) -> None:
     """What the editor mends of old files."""
     value = widget.value
-    if node.type in ("KSampler", "KSamplerAdvanced") and widget.name == "sampler_name":
-        if isinstance(value, str) and value.startswith(_OLD_SAMPLER):
-            widget.set(node, value.removeprefix(_OLD_SAMPLER))
-    elif widget.kind == "combo" and widget.options and (value is None or value is UNSET):
+    is_sampler = node.type in _SAMPLERS and widget.name == "sampler_name"
+    if is_sampler and isinstance(value, str) and value.startswith(_OLD_SAMPLER):
+        widget.set(node, value.removeprefix(_OLD_SAMPLER))
+    is_empty = value is None or value is UNSET
+    if is_empty and editor is Editor.V1_45 and widget.kind == "combo" and widget.options:
         widget.set(node, widget.options[0])
 
 
 def _origin_types(graph: Graph, node: Node) -> dict[str, str]:
-    types = {}
-    for slot in node.inputs:
-        link = graph.link(slot.link)
-        if link is None:
-            continue
-        origin = graph.nodes.get(link.origin_id)
-        if origin is not None and link.origin_slot < len(origin.outputs):
-            types[slot.name] = origin.outputs[link.origin_slot].type
-        elif isinstance(graph, Subgraph) and link.origin_slot < len(graph.inputs):
-            types[slot.name] = graph.inputs[link.origin_slot].type
-    return {name: slot_type or ANY for name, slot_type in types.items()}
+    types = ((slot.name, graph.origin_type(slot)) for slot in node.inputs)
+    return {name: slot_type for name, slot_type in types if slot_type}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from comfyui.object_info import Editor, InputInfo
+from comfyui.ui_format import reroutes
 from comfyui.ui_format.model import Document, Graph, InputSlot, Node, Widget
 from comfyui.ui_format.text_replacements import replaced
 from comfyui.ui_format.widgets import is_widget_type, make_widgets
@@ -19,7 +20,7 @@ _NUMBERS = ("INT", "FLOAT")
 
 def give_widget(graph: Graph, node: Node, editor: Editor) -> None:
     """Gives a Primitive node the widget of the first input that it is linked to."""
-    targets = _targets(graph, node)
+    targets = list(graph.targets(node))
     if not targets:
         return
     target, slot = targets[0]
@@ -42,6 +43,21 @@ def give_widget(graph: Graph, node: Node, editor: Editor) -> None:
         )
 
 
+def take_from_reroute(graph: Graph, node: Node, editor: Editor) -> None:
+    """Gives one that a reroute is linked to first the widget of what that leads to.
+
+    The editor knows that too late for the saved value: the widget has the default of its input.
+    """
+    first = next(graph.targets(node), None)
+    if node.widgets or first is None or first[0].type != reroutes.TYPE:
+        return
+    for target, slot in reroutes.ends(graph, first[0]):
+        info = _declared(slot, target.widget(slot.widget)) if slot.widget is not None else None
+        if info is not None and is_widget_type(info.type):
+            node.widgets.append(make_widgets(info, "value", editor)[0])
+            return
+
+
 def write_values(graph: Graph, document: Document) -> None:
     """Writes the values of a level's Primitive nodes into the widgets that they are linked to."""
     for node in graph.nodes.values():
@@ -50,20 +66,10 @@ def write_values(graph: Graph, document: Document) -> None:
         value = node.widgets[0].value
         if node.properties.get(_REPLACES) and isinstance(value, str):
             value = replaced(value, document)
-        for target, slot in _targets(graph, node):
+        for target, slot in graph.targets(node):
             widget = target.widget(slot.widget) if slot.widget is not None else None
             if widget is not None:
                 widget.set(target, value)
-
-
-def _targets(graph: Graph, node: Node) -> list[tuple[Node, InputSlot]]:
-    found = []
-    for link_id in node.outputs[0].links if node.outputs else ():
-        link = graph.link(link_id)
-        target = graph.nodes.get(link.target_id) if link is not None else None
-        if link is not None and target is not None and link.target_slot < len(target.inputs):
-            found.append((target, target.inputs[link.target_slot]))
-    return found
 
 
 def _declared(slot: InputSlot, widget: Widget | None) -> InputInfo | None:

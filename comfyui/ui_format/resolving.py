@@ -140,6 +140,16 @@ def _taken(document: Document, step: _Take) -> _Step:
     return Source(full_id(path, node), slot)
 
 
+def goes_with(one: str, other: str) -> bool:
+    """Whether an output of one type may go into an input of the other."""
+    if one in (ANY, "") or other in (ANY, "") or one == other:
+        return True
+    others = other.lower().split(",")
+    return any(part in (ANY, "") or part in others for part in one.lower().split(",")) or (
+        ANY in others or "" in others
+    )
+
+
 def _from_inside(path: Path, node: Node, subgraph: Subgraph, slot: int, wanted: str) -> _Step:
     """Down through an output of the subgraph."""
     if slot >= len(subgraph.outputs):
@@ -163,23 +173,13 @@ def _passed(node: Node, slot: int, wanted: str) -> int | None:
     given = node.outputs[slot].type if slot < len(node.outputs) else ANY
 
     def fits(input_type: str) -> bool:
-        return _goes_with(input_type, given) and _goes_with(input_type, wanted)
+        return goes_with(input_type, given) and goes_with(input_type, wanted)
 
     if slot < len(inputs) and fits(inputs[slot].type):
         return slot
     exact = (number for number, entry in enumerate(inputs) if entry.type == wanted)
     fitting = (number for number, entry in enumerate(inputs) if fits(entry.type))
     return next(exact, next(fitting, None))
-
-
-def _goes_with(one: str, other: str) -> bool:
-    """Whether an output of one type may go into an input of the other."""
-    if one in (ANY, "") or other in (ANY, "") or one == other:
-        return True
-    others = other.lower().split(",")
-    return any(part in (ANY, "") or part in others for part in one.lower().split(",")) or (
-        ANY in others or "" in others
-    )
 
 
 def graph_of(document: Document, path: Path) -> Graph:

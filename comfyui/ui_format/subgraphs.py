@@ -14,9 +14,12 @@ from typing import Any
 from comfyui.object_info import Editor
 from comfyui.ui_format.model import Document, InputSlot, Node, OutputSlot, Port, Subgraph, Widget
 from comfyui.ui_format.saved import SavedGraph, SavedSubgraph, bad
+from comfyui.ui_format.widgets import LONG_TEXT
 
 PROXIES = "proxyWidgets"
 _OWN = "-1"
+_ELEMENTS = frozenset({LONG_TEXT, "multiselect", "audioUI"})
+"""Kinds of widgets that an element of the page holds."""
 
 
 class _View(Widget):
@@ -41,6 +44,30 @@ class _View(Widget):
     def value(self, value: Any) -> None:
         for node, widget in self._inner():
             widget.set(node, value)
+
+
+class _Shared(Widget):
+    """A copy of a widget that an element of the page holds: both have that one value."""
+
+    def __init__(self, name: str, node: Node, inner: Widget) -> None:
+        self._node, self._inner = node, inner
+        super().__init__(
+            name,
+            inner.value,
+            inner.kind,
+            is_saved=inner.is_saved,
+            is_exported=inner.is_exported,
+            info=inner.info,
+        )
+
+    @property
+    def value(self) -> Any:
+        """That of the widget inside."""
+        return self._inner.value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self._inner.set(self._node, value)
 
 
 def inner_first(definitions: Mapping[str, SavedSubgraph]) -> Iterable[SavedSubgraph]:
@@ -130,10 +157,29 @@ def promote(node: Node, editor: Editor) -> None:
             node.views[slot.name] = _View(port.name, node, port)
             node.widgets.append(node.views[slot.name])
         else:
-            node.widgets.append(_copy(found[1], port.name))
+            node.widgets.append(_copy(*found, port.name))
 
 
-def _copy(widget: Widget, name: str) -> Widget:
+def promote_late(instance: Node) -> None:
+    """The same for a node of a definition that came later in the file, until 1.35.
+
+    The editor then goes by the first link alone, and by the name that widget and input share.
+    """
+    subgraph = instance.subgraph
+    assert subgraph is not None
+    for port in subgraph.inputs:
+        slot = next((slot for slot in instance.inputs if slot.name == port.name), None)
+        link = subgraph.link(port.link_ids[0]) if port.link_ids else None
+        inner = subgraph.nodes.get(link.target_id) if link is not None else None
+        widget = inner.widget(port.name) if inner is not None else None
+        if slot is not None and inner is not None and widget is not None:
+            slot.widget = port.name
+            instance.widgets.append(_copy(inner, widget, port.name))
+
+
+def _copy(node: Node, widget: Widget, name: str) -> Widget:
+    if widget.kind in _ELEMENTS:
+        return _Shared(name, node, widget)
     return Widget(
         name,
         widget.value,

@@ -17,6 +17,7 @@ from comfyui.ui_format.extension_widgets import EXTENSION_MAKERS
 from comfyui.ui_format.model import UNSET, Node, Widget
 
 CONTROL = "control_after_generate"
+LONG_TEXT = "customtext"
 _SEEDS = ("seed", "noise_seed")
 _NO_BOX = {"x": 0, "y": 0, "width": 512, "height": 512}
 _NO_CURVE = {"points": [[0, 0], [1, 1]], "interpolation": "monotone_cubic"}
@@ -55,21 +56,23 @@ def has_control(info: InputInfo) -> bool:
 
 
 def text_widget(name: str, value: Any, editor: Editor, *, is_long: bool) -> Widget:
-    """A text; a long one was held by a text area of the page until 1.45, which reads it as text."""
-    if is_long and editor < Editor.V1_45:
-        return Widget(name, _as_text(value), "customtext", when_set=_set_text)
-    return Widget(name, value, "customtext" if is_long else "text")
+    """A text; a long one is held by a text area of the page, which until 1.45 made it all text."""
+    if not is_long:
+        return Widget(name, value, "text")
+    hold = _hold_text if editor is Editor.V1_45 else _hold_as_text
+    return Widget(name, value, LONG_TEXT, when_set=hold)
 
 
-def _set_text(_: Node, widget: Widget, value: Any) -> None:
-    widget.value = _as_text(value)
+def _hold_text(_: Node, widget: Widget, value: Any) -> None:
+    widget.value = "" if value is None else value
 
 
-def _as_text(value: Any) -> str:
+def _hold_as_text(_: Node, widget: Widget, value: Any) -> None:
     if value is None or value is UNSET:
-        return ""
+        widget.value = ""
+        return
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    widget.value = text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def control_widgets(
