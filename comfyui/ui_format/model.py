@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 from comfyui.object_info import ANY, Editor, Growth, InputInfo, NodeInfo, ObjectInfo
@@ -255,14 +256,15 @@ class Document(Graph):
     editor: Editor = Editor.V1_45
     now: datetime = field(default_factory=datetime.now)
 
-    def all_nodes(self) -> Iterator[Node]:
-        """Those of the top level, each followed by what is in it."""
-        yield from _with_inner(self, set())
-
-
-def _with_inner(graph: Graph, seen: set[int]) -> Iterator[Node]:
-    for node in graph.nodes.values():
-        yield node
-        if node.subgraph is not None and id(node.subgraph) not in seen:
-            seen.add(id(node.subgraph))
-            yield from _with_inner(node.subgraph, seen)
+    @cached_property
+    def named_nodes(self) -> dict[str, Node]:
+        """The nodes that a file's name can refer to, by alias, else by title."""
+        by_alias: dict[str, Node] = {}
+        by_title: dict[str, Node] = {}
+        for graph in (self, *self.subgraphs.values()):
+            for node in graph.nodes.values():
+                alias = node.properties.get("Node name for S&R")
+                if isinstance(alias, str):
+                    by_alias.setdefault(alias, node)
+                by_title.setdefault(node.title, node)
+        return by_title | by_alias

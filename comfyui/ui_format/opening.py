@@ -45,7 +45,8 @@ def open_document(
         entry.id: Subgraph(id=entry.id, name=entry.name, inputs=entry.inputs, outputs=entry.outputs)
         for entry in definitions.values()
     }
-    ordered = list(subgraphs.inner_first(definitions))
+    ordered = subgraphs.inner_first(definitions)
+    subgraphs.refuse_too_large(root, ordered)
     # Older editors open the definitions as they come, whichever needs which.
     for entry in ordered if document.editor is Editor.V1_45 else definitions.values():
         subgraph = document.subgraphs[entry.id]

@@ -8,13 +8,18 @@ proxyWidget.ts, promotedWidgetView.ts, subgraphDeduplication.ts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from comfyui.object_info import Editor
 from comfyui.ui_format.model import Document, InputSlot, Node, OutputSlot, Port, Subgraph, Widget
 from comfyui.ui_format.saved import SavedGraph, SavedSubgraph, bad
 from comfyui.ui_format.widgets import LONG_TEXT
+
+MAX_NODES = 100_000
+"""Nodes of a workflow, those of every instance of a subgraph counted."""
+MAX_LEVELS = 50
+"""Subgraphs within one another."""
 
 PROXIES = "proxyWidgets"
 _OWN = "-1"
@@ -25,24 +30,23 @@ _ELEMENTS = frozenset({LONG_TEXT, "multiselect", "audioUI"})
 class _View(Widget):
     """A promoted widget as 1.45 has it: its value is that of the widgets inside."""
 
-    def __init__(self, name: str, node: Node, port: Port) -> None:
+    def __init__(self, name: str, node: Node, port: Port, inner: Widget) -> None:
         self._node, self._port = node, port
-        inner = self._inner()[0][1]
         super().__init__(name, inner.value, inner.kind, is_saved=False, options=inner.options)
         self.info = inner.info
 
-    def _inner(self) -> list[tuple[Node, Widget]]:
+    def _inner(self) -> Iterator[tuple[Node, Widget]]:
         assert self._node.subgraph is not None
-        return list(self._node.subgraph.behind(self._port))
+        return self._node.subgraph.behind(self._port)
 
     @property
     def value(self) -> Any:
         """That of the first widget inside."""
-        return self._inner()[0][1].value
+        return next(self._inner())[1].value
 
     @value.setter
     def value(self, value: Any) -> None:
-        for node, widget in self._inner():
+        for node, widget in list(self._inner()):
             widget.set(node, value)
 
 
@@ -87,9 +91,28 @@ def inner_first(definitions: Mapping[str, SavedSubgraph]) -> Iterable[SavedSubgr
             if not waiting[user]:
                 ready.append(user)
     if len(ready) < len(definitions):
-        looped = next(entry for entry in definitions.values() if entry.id not in ready)
+        done = set(ready)
+        looped = next(entry for entry in definitions.values() if entry.id not in done)
         raise bad("", f"subgraph {looped.name!r} contains itself, directly or through another")
     return [definitions[entry_id] for entry_id in ready]
+
+
+def refuse_too_large(root: SavedGraph, inner_first: Iterable[SavedSubgraph]) -> None:
+    """Raises WorkflowError where subgraphs in subgraphs make more of a file than can be run.
+
+    A few definitions that each use the next one twice are soon more nodes than a machine can hold.
+    """
+    sizes: dict[str, int] = {}
+    depths: dict[str, int] = {}
+    for entry in (*inner_first, SavedSubgraph("", "", root, [], [])):
+        inner = [node.type for node in entry.graph.nodes if node.type in sizes]
+        sizes[entry.id] = len(entry.graph.nodes) + sum(sizes[used] for used in inner)
+        depths[entry.id] = 1 + max((depths[used] for used in inner), default=0)
+        if sizes[entry.id] > MAX_NODES:
+            where = f"subgraph {entry.name!r}" if entry.id else "the workflow"
+            raise bad("", f"{where} has more than {MAX_NODES} nodes with those of its subgraphs")
+        if depths[entry.id] > MAX_LEVELS:
+            raise bad("", f"its subgraphs are nested deeper than {MAX_LEVELS} levels")
 
 
 def renumber(root: SavedGraph, definitions: Mapping[str, SavedSubgraph], last_id: int) -> None:
@@ -154,7 +177,7 @@ def promote(node: Node, editor: Editor) -> None:
             continue
         slot.widget = port.name
         if editor is Editor.V1_45:
-            node.views[slot.name] = _View(port.name, node, port)
+            node.views[slot.name] = _View(port.name, node, port, found[1])
             node.widgets.append(node.views[slot.name])
         else:
             node.widgets.append(_copy(*found, port.name))

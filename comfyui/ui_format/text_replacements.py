@@ -16,7 +16,6 @@ _MARK = re.compile(r"%([^%]+)%")
 _DATE = "date:"
 _PART = re.compile(r"dd?|MM?|hh?|mm?|ss?|yyy?y?")
 _NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
-_ALIAS = "Node name for S&R"
 
 
 def written_prefix(node: Node, widget: Widget) -> Any:
@@ -38,18 +37,11 @@ def _meaning(mark: str, words: str, document: Document) -> str:
     if len(parts) != 2:
         is_date = parts[0].startswith(_DATE)
         return _date(parts[0].removeprefix(_DATE), document.now) if is_date else mark
-    node = _named(parts[0], document)
+    node = document.named_nodes.get(parts[0])
     widget = node.widget(parts[1]) if node is not None else None
     if widget is None:
         return mark
     return _NOT_IN_NAMES.sub("_", _as_written(widget.value))
-
-
-def _named(name: str, document: Document) -> Node | None:
-    nodes = list(document.all_nodes())
-    by_alias = (node for node in nodes if node.properties.get(_ALIAS) == name)
-    by_title = (node for node in nodes if node.title == name)
-    return next(by_alias, None) or next(by_title, None)
 
 
 def _as_written(value: Any) -> str:

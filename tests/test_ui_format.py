@@ -1,0 +1,356 @@
+"""The editor's files are converted as the editor exports them, and nothing else gets through.
+
+The expected graphs in tests/data/ui_format were exported by the official editor.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comfyui.object_info import Editor, ObjectInfo
+from comfyui.ui_format import convert
+from comfyui.workflow import Workflow
+from image_provider import WorkflowError
+
+DATA = Path(__file__).parent / "data" / "ui_format"
+VERSIONS = ("0.3.64", "0.8.0", "0.26.0")
+NAMES = sorted(
+    path.stem for path in DATA.glob("*.json") if "." not in path.stem and path.stem != "README"
+)
+
+
+def read(name):
+    return json.loads((DATA / f"{name}.json").read_text("utf-8"))
+
+
+INFOS = {version: ObjectInfo.from_dict(read(f"object_info.{version}")) for version in VERSIONS}
+INFO = INFOS["0.26.0"]
+
+
+def ordered(value):
+    """With the order of keys, which a dict's own comparison leaves out."""
+    if isinstance(value, dict):
+        return [(key, ordered(item)) for key, item in value.items()]
+    return [ordered(item) for item in value] if isinstance(value, list) else value
+
+
+def expected(name, version):
+    """What the editor of a server exported; one file where all do the same."""
+    own = DATA / f"{name}.expected.{version}.json"
+    return json.loads(own.read_text("utf-8")) if own.exists() else read(f"{name}.expected")
+
+
+def classes(graph):
+    return {node["class_type"] for node in graph.values()}
+
+
+def untitled(graph):
+    """Without titles: the editor has a table of its own for those that a file does not have."""
+    return {i: {key: node[key] for key in ("inputs", "class_type")} for i, node in graph.items()}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_becomes_what_the_editor_of_that_time_exports(name, version):
+    wanted = expected(name, version)
+    if not classes(wanted) <= set(INFOS[version]):
+        with pytest.raises(WorkflowError, match="the server lacks the class"):
+            convert(read(name), INFOS[version])
+        return
+    assert ordered(untitled(convert(read(name), INFOS[version]))) == ordered(untitled(wanted))
+
+
+def test_titles_are_those_of_the_file_else_of_the_class():
+    graph = convert(read("plain"), INFO)
+    titles = {i: node["_meta"] for i, node in graph.items()}
+    assert titles["2"] == {"title": "Positive prompt"}
+    assert titles["1"] == {"title": "Load Checkpoint"}
+    assert titles == {i: node["_meta"] for i, node in read("plain.expected").items()}
+
+
+def test_every_generation_of_the_editor_is_told_by_the_server():
+    assert [INFOS[version].editor for version in VERSIONS] == list(Editor)
+    assert ObjectInfo({}).editor is Editor.V1_45
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_document_is_not_changed(name):
+    document = read(name)
+    convert(document, INFO)
+    assert document == read(name)
+
+
+def test_a_workflow_is_loaded_from_an_editor_file(tmp_path):
+    path = tmp_path / "saved.json"
+    path.write_text(json.dumps(read("plain")), "utf-8")
+    assert Workflow.from_file(path, INFO).graph == read("plain.expected")
+    assert Workflow.from_dict(read("plain"), INFO).graph == read("plain.expected")
+
+
+# What the editor has no say in: packs and time
+
+
+def a_file(*nodes, links=(), **more):
+    return {"nodes": list(nodes), "links": list(links), "version": 0.4, **more}
+
+
+def a_node(node_id, node_type, inputs=(), outputs=(), values=None, **more):
+    """A node; inputs are (name, type, link), outputs (name, type, links)."""
+    return {
+        "id": node_id,
+        "type": node_type,
+        "mode": 0,
+        "inputs": [{"name": n, "type": t, "link": link} for n, t, link in inputs],
+        "outputs": [{"name": n, "type": t, "links": links} for n, t, links in outputs],
+        "widgets_values": values,
+        **more,
+    }
+
+
+def test_dates_in_file_names_are_those_of_the_conversion():
+    prefix = "%date:yyyy-MM-dd%/%date:yy h-mm-ss yyy%_%date%"
+    file = a_file(
+        a_node(1, "LoadImage", outputs=[("IMAGE", "IMAGE", [1])], values=["a.png", "image"]),
+        a_node(2, "SaveImage", inputs=[("images", "IMAGE", 1)], values=[prefix]),
+        links=[[1, 1, 0, 2, 0, "IMAGE"]],
+    )
+    graph = convert(file, INFO, datetime(2026, 3, 4, 5, 6, 7))
+    assert graph["2"]["inputs"]["filename_prefix"] == "2026-03-04/26 5-06-07 yyy_%date%"
+
+
+@pytest.mark.parametrize(
+    ("getter", "setter"), [("GetNode", "SetNode"), ("easy getNode", "easy setNode")]
+)
+def test_a_get_node_has_what_the_set_node_of_its_name_is_fed(getter, setter):
+    file = a_file(
+        a_node(1, "LoadImage", outputs=[("IMAGE", "IMAGE", [1])], values=["a.png", "image"]),
+        a_node(2, setter, [("IMAGE", "IMAGE", 1)], [("*", "*", None)], ["picture"]),
+        a_node(3, setter, [("IMAGE", "IMAGE", None)], [("*", "*", None)], ["other"]),
+        a_node(4, getter, (), [("IMAGE", "IMAGE", [2])], ["picture"]),
+        a_node(5, "PreviewImage", [("images", "IMAGE", 2)]),
+        links=[[1, 1, 0, 2, 0, "IMAGE"], [2, 4, 0, 5, 0, "IMAGE"]],
+    )
+    graph = convert(file, INFO)
+    assert graph["5"]["inputs"]["images"] == ["1", 0]
+    assert list(graph) == ["1", "5"]
+
+
+def test_values_saved_by_name_find_their_widgets():
+    values = {"text": "by name", "videopreview": {"hidden": False}}
+    graph = convert(a_file(a_node(1, "CLIPTextEncode", values=values)), INFO)
+    assert graph["1"]["inputs"] == {"text": "by name"}
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("a {red|blue} fox", "a red fox"),
+        ("{a {b|c}|d} // not this", "a b "),
+        ("/* nor\nthis */x", "x"),
+        (r"a \{red\|blue\}", "a {red|blue}"),
+        (r"{a\|b|c}", "a|b"),
+        ("{open|brace", "open"),
+        ("closed} {|b}", "closed} "),
+        ("\\", "\\"),
+    ],
+)
+def test_a_dynamic_prompt_has_its_first_alternatives(text, written):
+    graph = convert(a_file(a_node(1, "CLIPTextEncode", values=[text])), INFO)
+    assert graph["1"]["inputs"]["text"] == written
+
+
+# Without a server's description
+
+
+def test_without_object_info_a_file_that_names_its_widgets_is_converted():
+    for name in ("plain", "bypassed", "muted", "links_as_objects", "values_by_link"):
+        graph = convert(read(name), None)
+        wanted = read(f"{name}.expected")
+        inputs = {i: node["inputs"] for i, node in graph.items()}
+        assert inputs == {i: node["inputs"] for i, node in wanted.items()}
+
+
+def test_without_object_info_nodes_whose_values_have_no_names_are_listed():
+    with pytest.raises(WorkflowError) as caught:
+        convert(read("older_values"), None)
+    for words in ("node 5 KSampler", "node 7 SaveImage", "--object-info", "--server", "(API)"):
+        assert words in str(caught.value)
+    assert (caught.value.node_id, caught.value.class_type) == ("1", "CheckpointLoaderSimple")
+
+
+# What is refused
+
+
+def test_classes_that_the_server_lacks_are_named_with_their_packs():
+    file = a_file(
+        a_node(
+            1, "AlienSampler", values=[1], properties={"cnr_id": "comfyui-aliens"}, title="Mine"
+        ),
+        a_node(2, "GhostNode (rgthree)"),
+        a_node(3, "Muted", mode=2),
+        a_node(4, "LoadImage", values=["a.png", "image"]),
+    )
+    with pytest.raises(WorkflowError) as caught:
+        convert(file, INFO)
+    message = str(caught.value)
+    assert "node 1 AlienSampler 'Mine' (of comfyui-aliens)" in message
+    assert "node 2 GhostNode (rgthree) (of rgthree-comfy)" in message
+    assert "Muted" not in message
+    assert caught.value.node_id == "1"
+    kept = convert({**file, "nodes": file["nodes"][1:]}, INFO, keep_unknown=True)
+    assert list(kept) == ["2", "4"]
+
+
+def test_nodes_that_the_editor_alone_has_need_no_server():
+    file = a_file(
+        a_node(1, "Note", values=["x"]),
+        a_node(2, "MarkdownNote", values=["x"]),
+        a_node(3, "Fast Groups Muter (rgthree)"),
+        a_node(4, "LoadImage", values=["a.png", "image"]),
+    )
+    assert list(convert(file, INFO)) == ["4"]
+
+
+@pytest.mark.parametrize("class_type", ["Load3D", "WebcamCapture"])
+def test_what_only_a_browser_can_make_is_refused(class_type):
+    info = ObjectInfo.from_dict({class_type: {"input": {}, "output": []}})
+    with pytest.raises(WorkflowError, match=f"node 1 {class_type} needs .* editor"):
+        convert(a_file(a_node(1, class_type)), info)
+
+
+IMAGE = [("images", "IMAGE", 1)]
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (a_file(5), "nodes holds 5"),
+        (a_file({"type": "A"}), "id is None"),
+        (a_file({"id": 1}), "node 1 has no type"),
+        (a_file({"id": 1, "type": ["A"]}), "node 1 has no type"),
+        (a_file({"id": 1, "type": "A", "mode": "x"}), "node 1 A: mode"),
+        (a_file({"id": 1, "type": "A", "inputs": 5}), "node 1 A: inputs is not a list"),
+        (a_file({"id": 1, "type": "A", "outputs": [5]}), "node 1 A: outputs holds 5"),
+        (a_file({"id": 1, "type": "A", "inputs": [{"name": 5}]}), "node 1 A: .* named 5"),
+        (a_file({"id": 1, "type": "A", "inputs": [{"name": "a", "link": "x"}]}), "link is 'x'"),
+        (a_file({"id": 1, "type": "A", "widgets_values": 5}), "node 1 A: widgets_values"),
+        (a_file(a_node(1, "A"), a_node(1, "B")), "two nodes have the id 1"),
+        ({**a_file(), "links": 5}, "links is not a list"),
+        (a_file(links=[[1, 2]]), r"a link is \[1, 2\]"),
+        (a_file(links=[["x", 1, 0, 2, 0]]), "link 'x'"),
+        (a_file(links=[{"id": 1}]), "link 1 has ids or slots that are none"),
+        (a_file(a_node(1, "PreviewImage", IMAGE)), "node 1 PreviewImage, images: link 1"),
+        (
+            a_file(a_node(1, "PreviewImage", IMAGE), links=[[1, 9, 0, 1, 0, "IMAGE"]]),
+            "node 1 PreviewImage: link 1 comes from node 9",
+        ),
+        (a_file(definitions=5), "definitions is not an object"),
+        (a_file(definitions={"subgraphs": 5}), "definitions.subgraphs is not a list"),
+        (a_file(definitions={"subgraphs": [{}]}), "a subgraph's definition has no id"),
+        (
+            a_file(definitions={"subgraphs": [{"id": "a", "name": "In", "nodes": [5]}]}),
+            "subgraph 'In': nodes holds 5",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_with_the_place(file, words):
+    with pytest.raises(WorkflowError, match=words):
+        convert(file, INFO)
+
+
+def subgraph(subgraph_id, *nodes):
+    return {"id": subgraph_id, "name": f"sub {subgraph_id}", "nodes": list(nodes), "links": []}
+
+
+def test_subgraphs_that_contain_themselves_are_refused():
+    for definitions in (
+        [subgraph("a", a_node(1, "a"))],
+        [subgraph("a", a_node(1, "b")), subgraph("b", a_node(1, "a"))],
+    ):
+        file = a_file(a_node(1, "a"), definitions={"subgraphs": definitions})
+        with pytest.raises(WorkflowError, match="subgraph 'sub a' contains itself"):
+            convert(file, INFO)
+
+
+def reroute(node_id, link, links):
+    return a_node(node_id, "Reroute", [("", "*", link)], [("", "*", links)])
+
+
+def test_reroutes_in_a_circle_are_refused():
+    file = a_file(
+        reroute(1, 2, [1]),
+        reroute(2, 1, [2, 3]),
+        a_node(3, "PreviewImage", [("images", "IMAGE", 3)]),
+        links=[[1, 1, 0, 2, 0, "*"], [2, 2, 0, 1, 0, "*"], [3, 2, 0, 3, 0, "IMAGE"]],
+    )
+    with pytest.raises(WorkflowError, match="Reroute feeds itself"):
+        convert(file, INFO)
+
+
+def test_a_chain_of_any_length_is_followed():
+    count = 3_000
+    chain = [reroute(n, n - 1, [n]) for n in range(2, count)]
+    file = a_file(
+        a_node(1, "LoadImage", outputs=[("IMAGE", "IMAGE", [1])], values=["a.png", "image"]),
+        *chain,
+        a_node(count, "PreviewImage", [("images", "IMAGE", count - 1)]),
+        links=[[n, n, 0, n + 1, 0, "IMAGE"] for n in range(1, count)],
+    )
+    assert convert(file, INFO)[str(count)]["inputs"] == {"images": ["1", 0]}
+
+
+# Whatever a file holds
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 60),
+    st.floats(),
+    st.sampled_from(["", "*", "INT", "-10", "KSampler", "Reroute", "PrimitiveNode"]),
+    st.just([]),
+    st.just({}),
+    st.lists(st.integers(-3, 9), max_size=6),
+    st.just({"name": "x", "link": 1, "linkIds": [1], "links": [1]}),
+)
+
+
+def places(value, path=()):
+    """Every place in a document."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        yield (*path, key)
+        if isinstance(item, (dict, list)):
+            yield from places(item, (*path, key))
+
+
+PLACES = {name: list(places(read(name))) for name in NAMES}
+
+
+@settings(deadline=None)
+@given(st.data(), st.sampled_from(NAMES), st.sampled_from([None, *VERSIONS]))
+def test_a_changed_file_is_a_graph_or_a_workflow_error(data, name, version):
+    document = read(name)
+    for _ in range(data.draw(st.integers(1, 4))):
+        *way, last = data.draw(st.sampled_from(PLACES[name]))
+        holder = document
+        try:
+            for key in way:
+                holder = holder[key]
+            if data.draw(st.booleans()):
+                holder[last] = data.draw(JUNK)
+            else:
+                del holder[last]
+        except (KeyError, IndexError, TypeError):
+            continue  # an earlier change took it away
+    try:
+        graph = Workflow.from_dict(document, INFOS.get(version)).graph
+    except WorkflowError as error:
+        assert str(error)
+    else:
+        assert all(node["class_type"] for node in graph.values())
