@@ -50,11 +50,19 @@ def _scene(_: InputInfo, __: str, ___: Editor) -> list[Widget]:
         ("upload extra resources", "uploadExtraResources"),
         ("clear", "clear"),
     )
-    return [*(Widget(label, value, "button") for label, value in buttons), Widget("image", "")]
+    return [*(Widget(label, value, "button") for label, value in buttons), _view("image")]
 
 
 def _named(name: str) -> Callable[[InputInfo, str, Editor], list[Widget]]:
-    return lambda *_: [Widget(name, "")]
+    return lambda *_: [_view(name)]
+
+
+def _view(name: str) -> Widget:
+    return Widget(name, "", when_set=_keep)
+
+
+def _keep(*_: object) -> None:
+    """A view of the page holds no value, whatever a file says."""
 
 
 EXTENSION_MAKERS: dict[str, Callable[[InputInfo, str, Editor], list[Widget]]] = {

@@ -205,7 +205,7 @@ def _slot_number(value: object) -> int | None:
     """A slot's number, which old files have as text too."""
     if isinstance(value, str) and value.isdecimal() and len(value) < 10:
         return int(value)
-    return value if isinstance(value, int) and _is_int(value) else None
+    return value if isinstance(value, int) and _is_int(value) and value >= 0 else None
 
 
 def _objects(entries: object, where: str, name: str) -> Iterable[Mapping[str, Any]]:

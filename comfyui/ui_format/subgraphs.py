@@ -219,9 +219,10 @@ def arrange_proxies(node: Node, values: Any) -> None:
 
     An entry of the list is a promoted widget, or stands for a widget inside by its node's id.
     """
+    proxies = node.properties.get(PROXIES)
     listed = [
         (str(entry[0]), entry[1])
-        for entry in node.properties.get(PROXIES) or ()
+        for entry in (proxies if isinstance(proxies, list) else ())
         if isinstance(entry, list) and len(entry) > 1 and isinstance(entry[1], str)
     ]
     if not listed:

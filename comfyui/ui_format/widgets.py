@@ -29,9 +29,7 @@ WidgetMaker = Callable[[InputInfo, str, Editor], list[Widget]]
 
 def makes_widget(info: InputInfo) -> bool:
     """Whether the editor gives this input a widget."""
-    input_type = widget_type(info)
-    has_widget = input_type in _MAKERS or input_type == DYNAMIC_COMBO
-    return has_widget and not info.settings.get("forceInput")
+    return widget_type(info) in _MAKERS and not info.settings.get("forceInput")
 
 
 def widget_type(info: InputInfo) -> str:
@@ -42,7 +40,7 @@ def widget_type(info: InputInfo) -> str:
 
 def is_widget_type(input_type: str) -> bool:
     """Whether inputs of this type have a widget."""
-    return input_type in _MAKERS or input_type == DYNAMIC_COMBO
+    return input_type in _MAKERS
 
 
 def make_widgets(info: InputInfo, name: str, editor: Editor) -> list[Widget]:
@@ -189,6 +187,7 @@ _MAKERS: dict[str, WidgetMaker] = {
     "STRING": _string,
     "BOOLEAN": _boolean,
     COMBO: _combo,
+    DYNAMIC_COMBO: _combo,
     "MARKDOWN": _text_area,
     "TEXTAREA": _holding("", "textarea"),
     "IMAGEUPLOAD": _button,
