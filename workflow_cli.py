@@ -1,4 +1,4 @@
-"""The command `workflow`: list the workflow files, check one, fill one in, draw one.
+"""The command `workflow`: list the workflow files, check one, fill one in, draw one; convert.
 
 Owns what these print and write: where every parameter of a request goes in a workflow and why, and
 what keeps a server from running it. Generates nothing and sends no job; a server is asked for its
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli_files import FILE_HELP, add_info_options, load_workflow, object_info, write_whole
 from cli_shared import FAILED, OK, one_line, parse_size, print_table, say
 from comfyui import loading
 from comfyui.binding import Binding
@@ -27,9 +27,9 @@ from comfyui.ui_format import is_ui_format
 from comfyui.validation import WorkflowProblem
 from comfyui.workflow import Workflow
 from config import Config
+from convert_cli import add_convert
 from image_provider import (
     DEFAULT_SIZE,
-    ConfigurationError,
     ImageGenerationRequest,
     WorkflowError,
 )
@@ -37,7 +37,6 @@ from image_provider import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-_FILE = "a file of yours, or a name in the workflow folder"
 _NO_SERVER = (
     "No server was asked: only the file's structure was checked. --server compares it with the "
     "ComfyUI of the settings, --object-info with a saved answer of its /object_info."
@@ -85,19 +84,17 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     show.add_argument("--html", required=True, metavar="OUT", help="the page to write")
     show.add_argument("--prompt", metavar="TEXT", help="draw it with this prompt filled in")
     show.set_defaults(command=_show)
+    convert = add(
+        "convert",
+        "turn editor files and pictures into API format",
+        "saved.json picture.png -o converted/ --server",
+    )
+    add_convert(convert)
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help=_FILE)
-    known = parser.add_mutually_exclusive_group()
-    known.add_argument(
-        "--server",
-        action="store_true",
-        help="ask the ComfyUI at COMFYUI_SERVER_ADDRESS what it can run",
-    )
-    known.add_argument(
-        "--object-info", metavar="F", help="take that from a saved answer of /object_info instead"
-    )
+    parser.add_argument("file", metavar="FILE", help=FILE_HELP)
+    add_info_options(parser)
 
 
 def _add_request(parser: argparse.ArgumentParser) -> None:
@@ -166,8 +163,8 @@ def _list(args: argparse.Namespace, console: Console) -> int:
 
 
 def _check(args: argparse.Namespace, console: Console) -> int:
-    info = _object_info(args)
-    workflow = _load(args.file, info)
+    info = object_info(args)
+    workflow = load_workflow(args.file, info)
     graph, found = workflow.graph, survey(workflow, info)
     problems = [f"{problem.kind}: {problem.message}" for problem in _problems(workflow, info)]
     problems += [f"binding: {failure}" for failure in found.failures]
@@ -197,11 +194,11 @@ def _check(args: argparse.Namespace, console: Console) -> int:
 
 
 def _bind(args: argparse.Namespace, console: Console) -> int:
-    info = _object_info(args)
-    workflow = _load(args.file, info)
+    info = object_info(args)
+    workflow = load_workflow(args.file, info)
     bound = workflow.bind(_as_sent(_request(args), workflow, console), info)
     graph, notes = _without_missing(bound.graph, workflow, info)
-    _write(args.output, json.dumps(graph, indent=2, ensure_ascii=False) + "\n")
+    write_whole(args.output, json.dumps(graph, indent=2, ensure_ascii=False) + "\n")
     print_table(
         ("parameter", "input", "value", "why"),
         [
@@ -221,8 +218,8 @@ def _bind(args: argparse.Namespace, console: Console) -> int:
 def _show(args: argparse.Namespace, console: Console) -> int:
     from comfyui.page import draw_page
 
-    info = _object_info(args)
-    workflow = _load(args.file, info)
+    info = object_info(args)
+    workflow = load_workflow(args.file, info)
     graph = workflow.graph
     if args.prompt is not None:
         bound = workflow.bind(ImageGenerationRequest(args.prompt), info)
@@ -234,66 +231,12 @@ def _show(args: argparse.Namespace, console: Console) -> int:
         bindings, ignored = found.bindings, found.ignored
     problems = _problems(Workflow(graph), info)
     name = workflow.source or args.file
-    _write(args.html, draw_page(name, graph, bindings, ignored, problems, info))
+    write_whole(args.html, draw_page(name, graph, bindings, ignored, problems, info))
     print(args.html)
     return OK
 
 
 # What they need
-
-
-def _object_info(args: argparse.Namespace) -> ObjectInfo | None:
-    """What a server can run, from where the options say; None when they say nothing."""
-    if args.server:
-        return _ask_server()
-    if args.object_info is None:
-        return None
-    name = args.object_info
-    try:
-        return ObjectInfo.from_dict(json.loads(Path(name).read_bytes()))
-    except OSError as error:
-        raise ConfigurationError(f"{name} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(
-            f"{name} is not JSON ({error}); save the answer of http://SERVER/object_info there"
-        ) from error
-    except WorkflowError as error:
-        raise ConfigurationError(f"{name} cannot be used: {error}") from error
-
-
-def _ask_server() -> ObjectInfo:
-    from comfyui.client import ComfyUIClient, Limits
-    from comfyui.servers import Servers
-
-    config = Config()
-    limits = Limits(
-        connect=config.get_seconds("COMFYUI_CONNECT_TIMEOUT"),
-        read=config.get_seconds("COMFYUI_READ_TIMEOUT"),
-    )
-    servers = Servers(
-        config.get_comfyui_server_address(),
-        config.get("COMFYUI_API_KEY"),
-        lambda address: ComfyUIClient(address, config.get_comfyui_client_id(), limits),
-    )
-    try:
-        return servers.pick().object_info()
-    finally:
-        servers.close()
-
-
-def _load(file: str, info: ObjectInfo | None) -> Workflow:
-    """The caller's own file, else the one of that name in the workflow folder."""
-    if os.path.exists(file):  # not Path's own, which raises for a name that is too long
-        return Workflow.from_file(file, info)
-    library = WorkflowLibrary(Config().get_comfyui_workflow_dir())
-    name, names = Path(file).as_posix(), library.names()
-    if name in names:
-        return library.load(name, info)
-    raise WorkflowError(
-        f"workflow {file}: there is no such file, and none of that name in the workflow folder "
-        f"({library.folder}), which has: {', '.join(names[:20]) or 'no workflow at all'}",
-        file=file,
-    )
 
 
 def _is_ui_file(path: Path) -> bool:
@@ -375,18 +318,3 @@ def _value(value: object) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
-
-
-def _write(file: str, text: str) -> None:
-    """Puts a whole file in place, or none; raises ConfigurationError when it cannot."""
-    path = Path(file)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            # Half a surrogate pair, which UTF-8 lacks, is written as JSON writes it.
-            draft.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"{file} cannot be written: {error.strerror or error}") from error

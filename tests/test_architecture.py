@@ -51,7 +51,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "style_templates",
     },
     "cli_shared": set(),
-    "workflow_cli": {"image_provider", "config", "comfyui", "cli_shared"},
+    "cli_files": {"image_provider", "config", "comfyui"},
+    "convert_cli": {"image_provider", "comfyui", "cli_files", "cli_shared"},
+    "workflow_cli": {
+        "image_provider",
+        "config",
+        "comfyui",
+        "cli_files",
+        "cli_shared",
+        "convert_cli",
+    },
     "image_cli": {
         "cli_shared",
         "workflow_cli",
@@ -79,14 +88,17 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "websocket": "comfyui/sockets.py",
     "aiohttp": "comfyui/embedded/",
     "dotenv": "config.py",
-    "rich": ("cli_shared.py", "image_cli.py", "workflow_cli.py"),
+    "rich": ("cli_shared.py", "convert_cli.py", "image_cli.py", "workflow_cli.py"),
 }
-PRINTERS = ("image_cli.py", "workflow_cli.py")
+PRINTERS = ("convert_cli.py", "image_cli.py", "workflow_cli.py")
 PURE_MODULES = {
-    f"comfyui/{name}.py"
-    for name in ("binding", "events", "object_info", "survey", "ui_format", "workflow")
+    f"comfyui/{name}.py" for name in ("binding", "events", "object_info", "survey", "workflow")
 }
-IMPURE = {"http", "image_io", "requests", "socket", "threading", "time", "urllib", "websocket"}
+PURE_MODULES |= {
+    f"comfyui/ui_format/{path.name}" for path in (ROOT / "comfyui/ui_format").glob("*.py")
+}
+IMPURE = {"http", "image_io", "requests", "socket", "threading", "time", "websocket"}
+IMPURE |= {"urllib.request"}
 IMPURE |= {"comfyui.client", "comfyui.sockets"}
 CLIENT_SIDE = {"comfyui.client", "comfyui.jobs", "comfyui.servers", "comfyui.sockets"}
 VENDORS = ("openai", "black_forest_labs", "fal", "together", "replicate")
