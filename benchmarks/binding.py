@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,11 +19,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from comfyui import ObjectInfo, Workflow  # noqa: E402 - found once the path is set
+from benchmarks.turns import fastest  # noqa: E402 - found once the path is set
+from comfyui import ObjectInfo, Workflow  # noqa: E402
 from image_provider import ImageGenerationRequest  # noqa: E402
 
 SIZES = (20, 200, 2_000)
-TURNS = 15
 OBJECT_INFO = ROOT / "tests" / "data" / "object_info" / "0.26.0.json"
 WORKFLOW = ROOT / "workflows" / "comfyui" / "t2i_checkpoint.json"
 REQUEST = ImageGenerationRequest(
@@ -58,17 +57,6 @@ def graph_of(size: int) -> dict[str, Any]:
 
 def _of(graph: dict[str, Any], class_type: str) -> str:
     return next(i for i, node in graph.items() if node["class_type"] == class_type)
-
-
-def fastest(tasks: list[Callable[[], object]]) -> list[float]:
-    """The shortest time of each task in seconds, of several turns."""
-    times = [float("inf")] * len(tasks)
-    for _ in range(TURNS):
-        for number, task in enumerate(tasks):
-            start = time.perf_counter()
-            task()
-            times[number] = min(times[number], time.perf_counter() - start)
-    return times
 
 
 def main() -> None:
