@@ -141,6 +141,44 @@ def test_a_get_node_has_what_the_set_node_of_its_name_is_fed(getter, setter):
     assert list(graph) == ["1", "5"]
 
 
+def test_a_get_node_in_a_subgraph_looks_outside_too():
+    getter = a_node(1, "GetNode", (), [("IMAGE", "IMAGE", [1])], ["picture"])
+    preview = a_node(2, "PreviewImage", [("images", "IMAGE", 1)])
+    link = dict(id=1, origin_id=1, origin_slot=0, target_id=2, target_slot=0, type="IMAGE")
+    inner = {"id": "in", "name": "In", "nodes": [getter, preview], "links": [link]}
+    file = a_file(
+        a_node(7, "LoadImage", outputs=[("IMAGE", "IMAGE", [1])], values=["a.png", "image"]),
+        a_node(8, "SetNode", [("IMAGE", "IMAGE", 1)], [("*", "*", None)], ["picture"]),
+        a_node(9, "in"),
+        links=[[1, 7, 0, 8, 0, "IMAGE"]],
+        definitions={"subgraphs": [inner]},
+    )
+    assert convert(file, INFO)["9:2"]["inputs"] == {"images": ["7", 0]}
+
+
+def test_a_subgraph_can_hand_on_what_it_is_given():
+    ports = [{"name": "IMAGE", "type": "IMAGE", "linkIds": [1]}]
+    link = dict(id=1, origin_id=-10, origin_slot=0, target_id=-20, target_slot=0, type="IMAGE")
+    passing = {"id": "in", "name": "In", "nodes": [], "links": [link]}
+    file = a_file(
+        a_node(7, "LoadImage", outputs=[("IMAGE", "IMAGE", [1])], values=["a.png", "image"]),
+        a_node(8, "in", [("IMAGE", "IMAGE", 1)], [("IMAGE", "IMAGE", [2])]),
+        a_node(9, "PreviewImage", [("images", "IMAGE", 2)]),
+        links=[[1, 7, 0, 8, 0, "IMAGE"], [2, 8, 0, 9, 0, "IMAGE"]],
+        definitions={"subgraphs": [{**passing, "inputs": ports, "outputs": ports}]},
+    )
+    assert convert(file, INFO)["9"]["inputs"] == {"images": ["7", 0]}
+
+
+def test_files_of_the_output_folder_keep_their_name():
+    upload = {"image_upload": True, "image_folder": "output", "remote": {"route": "/files"}}
+    classes = {"LoadImageOutput": {"input": {"required": {"image": ["COMBO", upload]}}}}
+    node = a_node(1, "LoadImageOutput", values=["b.png [output]", False, "image"])
+    assert convert(a_file(node), ObjectInfo.from_dict(classes))["1"]["inputs"] == {
+        "image": "b.png [output]"
+    }
+
+
 def test_values_saved_by_name_find_their_widgets():
     values = {"text": "by name", "videopreview": {"hidden": False}}
     graph = convert(a_file(a_node(1, "CLIPTextEncode", values=values)), INFO)
@@ -276,6 +314,16 @@ def test_subgraphs_that_contain_themselves_are_refused():
         file = a_file(a_node(1, "a"), definitions={"subgraphs": definitions})
         with pytest.raises(WorkflowError, match="subgraph 'sub a' contains itself"):
             convert(file, INFO)
+
+
+def test_a_file_that_would_become_too_much_is_refused():
+    doubled = [subgraph(str(n), a_node(1, str(n + 1)), a_node(2, str(n + 1))) for n in range(40)]
+    doubled.append(subgraph("40", a_node(1, "PreviewImage")))
+    with pytest.raises(WorkflowError, match="more than 100000 nodes"):
+        convert(a_file(a_node(1, "0"), definitions={"subgraphs": doubled}), INFO)
+    deep = [subgraph(str(n), a_node(1, str(n + 1))) for n in range(60)]
+    with pytest.raises(WorkflowError, match="nested deeper than 50 levels"):
+        convert(a_file(a_node(1, "0"), definitions={"subgraphs": deep}), INFO)
 
 
 def reroute(node_id, link, links):

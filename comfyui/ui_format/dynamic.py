@@ -14,6 +14,9 @@ from comfyui.object_info import ANY, DYNAMIC_COMBO, Editor, Growth, InputInfo
 from comfyui.ui_format.model import UNSET, InputSlot, Node, Widget
 from comfyui.ui_format.widgets import make_widgets, makes_widget, widget_type
 
+_MOST_ROWS = 1_000
+"""Rows that a class may ask for at once; real ones ask for a few."""
+
 
 def add_inputs(node: Node, declared: Iterable[InputInfo], editor: Editor) -> None:
     """Puts inputs on a node: those that only take links first, as the editor has them."""
@@ -35,7 +38,7 @@ def _add_socket(node: Node, info: InputInfo, editor: Editor) -> None:
     growth, match = info.growth, info.match
     if growth is not None:
         first = growth.minimum if editor < Editor.V1_45 else max(1, growth.minimum + 1)
-        for number in range(first):
+        for number in range(min(first, _MOST_ROWS)):
             _add_row(node, info.name, growth, number, editor)
     elif match is not None:
         group, allowed = match

@@ -177,6 +177,8 @@ class Graph:
 
     nodes: dict[str, Node] = field(default_factory=dict)
     links: dict[int, Link] = field(default_factory=dict)
+    tunnels: dict[tuple[str, str], Node] | None = None
+    """Nodes that Get nodes refer to, by type and name; made when the first one asks."""
 
     def link(self, link_id: int | None) -> Link | None:
         """A link by its id."""

@@ -133,9 +133,11 @@ def _taken(document: Document, step: _Take) -> _Step:
     if node.subgraph is not None:
         return _from_inside(path, node, node.subgraph, slot, step.type)
     if node.is_virtual:
-        tunnel = tunnels.entrance(graph_of(document, path), node)
-        if tunnel is not None:
-            return _Ask(path, tunnel, 0, step.type)
+        # A Set node may be on the level of its Get node, or on one around that.
+        for depth in range(len(path), -1, -1):
+            tunnel = tunnels.entrance(graph_of(document, path[:depth]), node)
+            if tunnel is not None:
+                return _Ask(path[:depth], tunnel, 0, step.type)
         return _Ask(path, node, slot, step.type) if slot < len(node.inputs) else None
     return Source(full_id(path, node), slot)
 

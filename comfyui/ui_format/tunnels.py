@@ -13,13 +13,24 @@ TYPES = frozenset({*_SETTERS, *_SETTERS.values()})
 
 
 def entrance(graph: Graph, node: Node) -> Node | None:
-    """The Set node that feeds a Get node."""
+    """The Set node of this level that feeds a Get node."""
     setter, name = _SETTERS.get(node.type), _name(node)
     if setter is None or name is None:
         return None
-    return next((n for n in graph.nodes.values() if n.type == setter and _name(n) == name), None)
+    return _setters(graph).get((setter, name))
 
 
-def _name(node: Node) -> object:
+def _setters(graph: Graph) -> dict[tuple[str, str], Node]:
+    if graph.tunnels is None:
+        graph.tunnels = {}
+        for node in graph.nodes.values():
+            name = _name(node) if node.type in TYPES else None
+            if name is not None:
+                graph.tunnels.setdefault((node.type, name), node)
+    return graph.tunnels
+
+
+def _name(node: Node) -> str | None:
     values = node.widgets_values
-    return values[0] if isinstance(values, list) and values else None
+    name = values[0] if isinstance(values, list) and values else None
+    return name if isinstance(name, str) else None
