@@ -275,7 +275,7 @@ class _Binder:
         for spot, number, of, before in ranges:
             steps = self._value(of)
             are_numbers = all(type(value) is int for value in (number, before, steps))
-            if spot.key not in self.fixed and are_numbers and 0 < number < before:
+            if spot.key not in self.fixed and are_numbers and 0 < number <= before:
                 self.bound.write("steps", spot, (number * steps + before // 2) // before)
 
     def _guidance(self, scale: float) -> None:

@@ -127,13 +127,33 @@ class Tracer(Follower):
 
     def step_ranges(self) -> Iterator[tuple[Spot, Spot]]:
         """Inputs that name a step, each with where the number of all steps is."""
-        for node_id in self.samplers:
-            for name in ("start_at_step", "end_at_step"):
-                if {name, "steps"} <= self.graph[node_id]["inputs"].keys():
-                    spot = self.holder(node_id, name, NUMBER)
-                    steps = self.holder(node_id, "steps", NUMBER)
-                    if isinstance(spot, Spot) and isinstance(steps, Spot):
-                        yield spot, steps
+        places = [
+            (node_id, name, node_id)
+            for node_id in self.samplers
+            for name in ("start_at_step", "end_at_step")
+        ]
+        places += [(node_id, "step", scheduler) for node_id, scheduler in self._sigma_takers()]
+        for node_id, name, counting in places:
+            inputs, counted = self.graph[node_id]["inputs"], self.graph[counting]["inputs"]
+            if name in inputs and "steps" in counted:
+                spot = self.holder(node_id, name, NUMBER)
+                steps = self.holder(counting, "steps", NUMBER)
+                if isinstance(spot, Spot) and isinstance(steps, Spot) and spot.key != steps.key:
+                    yield spot, steps
+
+    def _sigma_takers(self) -> Iterator[tuple[str, str]]:
+        """Every node that takes sigmas, directly or by others, with the scheduler they are of."""
+        takers: dict[str, list[str]] = {}
+        for node_id in self.running:
+            followed = self.follow(Way(node_id, ""), "sigmas")
+            if followed is not None:
+                takers.setdefault(followed[0].node_id, []).append(node_id)
+        taking = {node_id for found in takers.values() for node_id in found}
+        for scheduler in [node_id for node_id in takers if node_id not in taking]:
+            waiting = [*takers[scheduler]]
+            for node_id in waiting:  # grows while it is walked
+                yield node_id, scheduler
+                waiting += takers.get(node_id, ())
 
     def denoise(self) -> list[Found]:
         """`denoise` of each sampler that starts from a picture; not of one that refines another."""
@@ -270,7 +290,7 @@ class Tracer(Follower):
         return "positive" if before <= 0 else "negative"
 
     def _schedule(self, samplers: Iterable[str], name: str) -> Iterator[Found]:
-        ways = self._along(samplers, ("sigmas",), "SIGMAS", lambda node: name in node["inputs"])
+        ways = self._along(samplers, ("sigmas",), "SIGMAS", lambda node: _makes(node, name))
         return (self.holder(way, name, NUMBER) for way in ways)
 
     def _from_pictures(self) -> list[str]:
@@ -332,6 +352,11 @@ class Tracer(Follower):
             return False
         followed = self.follow(Way(sampler, ""), "noise")
         return followed is None or self.graph[followed[0].node_id]["class_type"] != "DisableNoise"
+
+
+def _makes(node: Node, name: str) -> bool:
+    """Whether a node has sigmas of its own by this input; one that changes others' has not."""
+    return name in node["inputs"] and as_link(node["inputs"].get("sigmas")) is None
 
 
 def _unique(found: Iterable[Found]) -> list[Found]:

@@ -271,11 +271,11 @@ def test_a_cfg_guider_has_both_sides_and_cfg():
     assert changes(graph, **EVERYTHING) == (expected, ["height", "width"])
 
 
-def test_sigmas_are_followed_through_what_splits_them():
+def test_sigmas_are_followed_through_what_splits_them_which_keeps_its_share():
     graph = custom_graph(node("BasicGuider", model=link(1), conditioning=link(2)), **{"3": None})
     graph["5"]["inputs"]["sigmas"] = link(15)
     graph["15"] = node("SplitSigmas", sigmas=link(11), step=4)
-    assert changes(graph, steps=12)[0] == {"2.text": "P", "11.steps": 12}
+    assert changes(graph, steps=12)[0] == {"2.text": "P", "11.steps": 12, "15.step": 2}
 
 
 def advanced_pair(steps=20):
