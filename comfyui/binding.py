@@ -7,7 +7,7 @@ that found no place is listed as ignored with the reason, never dropped in silen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from comfyui.bound_workflow import Binding, BoundWorkflow, Ignored
 from comfyui.claims import (
     PREFIX_INPUT,
-    bindings_file,
     given_values,
     named_spot,
     overridden_spots,
     prefix_spots,
     titled_spots,
 )
-from comfyui.following import DeadEnd, Found, Spot
+from comfyui.following import DeadEnd, Found, Spot, spots_of
 from comfyui.loras import LoraChain
 from comfyui.modes import find_mode
 from comfyui.object_info import ObjectInfo
@@ -33,8 +32,9 @@ from comfyui.placeholders import (
     keep_placeholders,
     restore_placeholders,
 )
+from comfyui.prompt_places import PromptPlaces
 from comfyui.tracing import Tracer
-from image_provider import MAX_SEED, WorkflowError
+from image_provider import MAX_SEED
 
 if TYPE_CHECKING:
     from comfyui.workflow import Workflow
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Binding", "BoundWorkflow", "Ignored", "bind"]
 
-_MOST_PLACES = 10
-"""Candidates that an error names."""
+_NO_TEXT = "no sampler has a text encoder on this side"
 
 
 class _Range(NamedTuple):
@@ -187,72 +186,20 @@ class _Binder:
         return f"{self.fixed[spot.key]} sets {spot.node_id}.{spot.input_name}"
 
     def _prompt(self, prompt: str) -> None:
-        leading = self.tracer.texts("positive", of_noisy=True)
-        self._text("prompt", prompt, self.tracer.texts("positive"), leading)
+        self._write_all("prompt", prompt, self._texts.positive(), _NO_TEXT)
 
     def _negative_prompt(self, negative_prompt: str) -> None:
-        positive = self.tracer.texts("positive")
-        taken = {spot.key for found in positive.values() for spot in _spots(found)}
-        negative = self.tracer.texts("negative")
-        for encoder, found in negative.items():
-            if taken & {spot.key for spot in _spots(found)}:
-                name = self.tracer.name(encoder)
-                negative[encoder] = [DeadEnd(f"{name} holds the text of the prompt")]
-        leading = self.tracer.texts("negative", of_noisy=True)
-        self._text("negative_prompt", negative_prompt, negative, leading)
+        self._write_all("negative_prompt", negative_prompt, self._texts.negative(), _NO_TEXT)
 
-    def _text(
-        self,
-        parameter: str,
-        text: str,
-        encoders: dict[str, list[Found]],
-        leading: Collection[str],
-    ) -> None:
-        """Writes a text; encoders of one picture keep having one, others compete for it."""
-        texts = self._different(encoders, leading)
-        if len(set(texts.values())) > 1:
-            # What is only previewed on the way is no match for what is saved.
-            kept = self.tracer.kept()
-            if len({before for encoder, before in texts.items() if encoder in kept}) != 1:
-                raise self._ambiguous(parameter, encoders, list(texts))
-            encoders = {i: found for i, found in encoders.items() if i in kept}
-        found = [item for items in encoders.values() for item in items]
-        self._write_all(parameter, text, found, "no sampler has a text encoder on this side")
-
-    def _different(
-        self, encoders: Mapping[str, list[Found]], leading: Iterable[str]
-    ) -> dict[str, str]:
-        """What each encoder has now, of those that nobody told what to have."""
-        texts = {}
-        for encoder in leading:
-            free = [spot for spot in _spots(encoders[encoder]) if spot.key not in self.fixed]
-            if free:
-                texts[encoder] = repr(sorted({repr(self._value(spot)) for spot in free}))
-        return texts
-
-    def _ambiguous(
-        self, parameter: str, encoders: Mapping[str, list[Found]], candidates: list[str]
-    ) -> WorkflowError:
-        spots = [next(iter(_spots(encoders[encoder]))) for encoder in candidates]
-        places = [self.tracer.name(encoder) for encoder in candidates[:_MOST_PLACES]]
-        more = f" and {len(spots) - len(places)} more" if len(spots) > len(places) else ""
-        return WorkflowError(
-            f"workflow {self.source or 'given'}: {parameter} could go to {', '.join(places)}{more}"
-            ", which have different texts; set all but one of them yourself, for example "
-            f'extra={{"{spots[0].node_id}.{spots[0].input_name}": "…"}}, or name the places in '
-            f'{bindings_file(self.source)}: {{"{parameter}": '
-            f'["{spots[0].node_id}.{spots[0].input_name}"]}}',
-            file=self.source,
-            node_id=spots[0].node_id,
-            class_type=self.graph[spots[0].node_id]["class_type"],
-            input_name=spots[0].input_name,
-        )
+    @property
+    def _texts(self) -> PromptPlaces:
+        return PromptPlaces(self.tracer, self.fixed, self.source)
 
     def _seed(self, seed: int) -> None:
         found = self.tracer.seeds()
         # Samplers that had one seed keep having one; others get the next, and the next.
         numbers: dict[str, int] = {}
-        for spot in _spots(found):
+        for spot in spots_of(found):
             if spot.key not in self.fixed:
                 offset = numbers.setdefault(repr(self._value(spot)), len(numbers))
                 self.bound.write("seed", spot, (seed + offset) % (MAX_SEED + 1))
@@ -291,7 +238,7 @@ class _Binder:
 
     def _height(self, height: int) -> None:
         found = self.tracer.size("height")
-        shared = [spot for spot in _spots(found) if spot.key in self._written("width")]
+        shared = [spot for spot in spots_of(found) if spot.key in self._written("width")]
         if any(self._value(spot) != height for spot in shared):
             reason = "width and height are one value in this workflow, and it has the width"
             self.bound.ignore("height", reason)
@@ -331,7 +278,7 @@ class _Binder:
         self._write_all(parameter, value, [DeadEnd(nothing) if spot is None else spot], nothing)
 
     def _write_all(self, parameter: str, value: Any, found: Sequence[Found], nothing: str) -> None:
-        spots = _spots(found)
+        spots = spots_of(found)
         free = [spot for spot in spots if spot.key not in self.fixed]
         for spot in free:
             self.bound.write(parameter, spot, deepcopy(value))
@@ -342,7 +289,3 @@ class _Binder:
 
     def _value(self, spot: Spot) -> Any:
         return self.graph[spot.node_id]["inputs"].get(spot.input_name)
-
-
-def _spots(found: Iterable[Found]) -> list[Spot]:
-    return [item for item in found if isinstance(item, Spot)]

@@ -18,8 +18,12 @@ TO_MASK = "ImageToMask"
 _TEXT_INPUTS = (
     *("text", "text_g", "text_l", "prompt", "user_prompt"),
     *("clip_l", "clip_g", "t5xxl", "llama", "bert", "mt5xl", "qwen25_7b"),
+    *("wildcard_text", "populated_text"),
 )
-"""The inputs of text encoders that hold a prompt (nodes.py and comfy_extras of 0.26.0)."""
+"""The inputs of text encoders that hold a prompt (nodes.py and comfy_extras of 0.26.0).
+
+The last two are of ImpactWildcardEncode: the second is filled from the first, unless it is fixed.
+"""
 _SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"})
 _MODEL_FILES = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name", "checkpoint")
 _MODEL_FOLDERS = frozenset({"checkpoints", "diffusion_models", "diffusers"})

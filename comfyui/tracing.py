@@ -85,7 +85,7 @@ class Tracer(Follower):
                 continue
             names = text_inputs(node, given, self._object_info)
             if names:
-                texts = [self.holder(way, name, TEXT) for name in names]
+                texts = [text for name in names for text in self.text_holders(way, name)]
                 found[way.node_id] = _unique([*found.get(way.node_id, ()), *texts])
         return found
 
