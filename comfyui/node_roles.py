@@ -11,6 +11,8 @@ from comfyui.graph import Node, as_link
 from comfyui.object_info import NodeInfo, ObjectInfo
 
 SIDES = ("positive", "negative")
+NEGATIVE_PROMPT = "negative_prompt"
+"""The second text of an encoder that gives both sides, such as TextEncodeBooguEdit."""
 LATENT_INPUTS = ("latent_image", "samples", "latent", "latents", "samples1")
 ZERO_OUT = "ConditioningZeroOut"
 TO_MASK = "ImageToMask"
@@ -82,14 +84,27 @@ def text_inputs(node: Node, side: str, info: ObjectInfo | None = None) -> list[s
     names = [name for name in _TEXT_INPUTS if name in inputs]
     by_clip = "clip" in inputs and "conditioning_to" not in inputs
     if names and (by_clip or "TextEncode" in node["class_type"]):
-        return names
+        return _of_side(side, [*names, *({NEGATIVE_PROMPT} & inputs.keys())])
     described = known(node, info)
     if described is None or all(output.type != "CONDITIONING" for output in described.outputs):
         return []
     if any(entry.type == "CONDITIONING" for entry in described.inputs.values()):
         return []
     texts = typed_inputs(node, info, "STRING")
-    return [name for name in texts if described.inputs[name].multiline] or texts
+    long = [name for name in texts if described.inputs[name].multiline]
+    return _of_side(side, long or texts)
+
+
+def _of_side(side: str, names: list[str]) -> list[str]:
+    """The texts of one side, of an encoder that may have one of its own for the negative."""
+    if NEGATIVE_PROMPT not in names:
+        return names
+    return [name for name in names if (name == NEGATIVE_PROMPT) is (side == "negative")]
+
+
+def has_both_sides(node: Node) -> bool:
+    """Whether a node has a positive and a negative side, of which each output gives one."""
+    return node["inputs"].keys() >= {*SIDES} or NEGATIVE_PROMPT in node["inputs"]
 
 
 def is_text_encoder(node: Node, info: ObjectInfo | None = None) -> bool:

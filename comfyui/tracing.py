@@ -27,6 +27,7 @@ from comfyui.node_roles import (
     TO_MASK,
     ZERO_OUT,
     conditioning_inputs,
+    has_both_sides,
     is_empty_latent,
     is_sampler,
     is_text_encoder,
@@ -273,8 +274,7 @@ class Tracer(Follower):
                 link, next_way = followed
                 seen.add((link, wanted))
                 node = self.graph[link.node_id]
-                has_sides = {"positive", "negative"} <= node["inputs"].keys()
-                given = self._side_of(link) if has_sides else wanted
+                given = self._side_of(link) if has_both_sides(node) else wanted
                 yield next_way, given
                 if node["class_type"] != ZERO_OUT and not is_text_encoder(node, info):
                     waiting.append((next_way, given))
