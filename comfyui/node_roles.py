@@ -86,7 +86,7 @@ def text_inputs(node: Node, side: str, info: ObjectInfo | None = None) -> list[s
     if names and (by_clip or "TextEncode" in node["class_type"]):
         return _of_side(side, [*names, *({NEGATIVE_PROMPT} & inputs.keys())])
     described = known(node, info)
-    if described is None or all(output.type != "CONDITIONING" for output in described.outputs):
+    if described is None or not _gives(described, "CONDITIONING"):
         return []
     if any(entry.type == "CONDITIONING" for entry in described.inputs.values()):
         return []
@@ -120,24 +120,45 @@ def _is_text(node: Node, name: str, info: ObjectInfo | None) -> bool:
 
 
 def size_input(node: Node, name: str, info: ObjectInfo | None = None) -> str | None:
-    """The input of a node that makes an empty latent for its `name`, width or height."""
+    """The input of a node that makes a latent for its `name`, width or height."""
     inputs = node["inputs"]
     if f"empty_latent_{name}" in inputs:  # Efficient Loader (efficiency-nodes-comfyui)
         return f"empty_latent_{name}"
-    if name not in inputs:
-        return None
-    class_type, described = node["class_type"], known(node, info)
-    if class_type.startswith("Empty") and "Latent" in class_type:
-        return name
-    if described is None or all(output.type != "LATENT" for output in described.outputs):
-        return None
-    changes = any(entry.type in _SOURCES for entry in described.inputs.values())
-    return None if changes else name
+    return name if name in inputs and makes_latent(node, info) else None
 
 
 def is_empty_latent(node: Node, info: ObjectInfo | None = None) -> bool:
-    """True for EmptyLatentImage, EmptySD3LatentImage and their like."""
-    return size_input(node, "width", info) is not None
+    """True for EmptyLatentImage, StableCascade_EmptyLatentImage and their like."""
+    inputs, class_type, described = node["inputs"], node["class_type"], known(node, info)
+    if "empty_latent_width" in inputs or ("Empty" in class_type and "Latent" in class_type):
+        return True
+    if described is None or "width" not in inputs or not _gives(described, "LATENT"):
+        return False
+    return all(entry.type not in _SOURCES for entry in described.inputs.values())
+
+
+def makes_latent(node: Node, info: ObjectInfo | None = None) -> bool:
+    """Whether a node that gives a latent makes it anew, so that there is no picture in it.
+
+    What gives conditioning beside it puts the picture there (WanImageToVideo, SVD_img2vid_…,
+    InstructPixToPixConditioning); an inpainting one has it in both.
+    """
+    inputs, class_type = node["inputs"], node["class_type"]
+    if any(name in inputs for name in LATENT_INPUTS) or typed_inputs(node, info, "LATENT"):
+        return False
+    described = known(node, info)
+    if described is None:
+        conditions = "Conditioning" in class_type or any(name in inputs for name in SIDES)
+    else:
+        conditions = _gives(described, "CONDITIONING")
+    if conditions or "ToVideo" in class_type:
+        inpaints = "mask" in inputs or "Inpaint" in class_type
+        return not inpaints or "width" in inputs
+    return is_empty_latent(node, info)
+
+
+def _gives(described: NodeInfo, type_name: str) -> bool:
+    return any(output.type == type_name for output in described.outputs)
 
 
 def model_file(node: Node, info: ObjectInfo | None = None) -> str | None:

@@ -77,7 +77,7 @@ def prepare(
             "one with a LoadImage node"
         )
     source, mask = _load(request, roots, own_file)
-    if tracer.empty_latents():  # the picture is a reference; the size is the latent's
+    if tracer.new_latents:  # the picture is a reference; the size is the latent's
         sized = _rounded(cleaned, multiple)
         return _with_images(sized, source, mask, tracer, name, source.image.size)
     size = _source_size(request, source.image.size)

@@ -19,6 +19,7 @@ from comfyui.following import (
     Spot,
     Way,
     downstream,
+    spots_of,
     takers_in,
 )
 from comfyui.graph import Graph, Link, Node, as_link, links_of, output_nodes
@@ -28,9 +29,9 @@ from comfyui.node_roles import (
     ZERO_OUT,
     conditioning_inputs,
     has_both_sides,
-    is_empty_latent,
     is_sampler,
     is_text_encoder,
+    makes_latent,
     mask_input,
     model_file,
     picture_input,
@@ -47,8 +48,8 @@ _NOT_KEPT = "Preview"
 _PICTURE_INPUTS = (*LATENT_INPUTS, "pixels", "image", "images", "destination", "input_image")
 _CFG_INPUTS = ("cfg", "cfg_conds")
 _MODEL_INPUTS = ("model", "model1", "unet")
-_SIZE_FOLLOWERS = ("CLIPTextEncodeSDXL", "ModelSamplingFlux")
-"""Classes that are told the size of the latent once more."""
+_SIZE_FOLLOWERS = ("CLIPTextEncodeSDXL", "CLIPTextEncodeSDXLRefiner", "ModelSamplingFlux")
+"""Classes that may be told the size of the latent once more."""
 
 
 class Tracer(Follower):
@@ -158,25 +159,50 @@ class Tracer(Follower):
 
     def denoise(self) -> list[Found]:
         """`denoise` of each sampler that starts from a picture; not of one that refines another."""
-        return _unique(self._schedule(self._from_pictures(), "denoise"))
+        found = _unique(self._schedule(self._from_pictures, "denoise"))
+        if found or not self.new_latents:
+            return found
+        maker = self.name(self.new_latents[0])
+        why = f"no sampler with denoise starts from a picture: {maker} makes a new latent"
+        return [DeadEnd(why)]
 
-    def empty_latents(self) -> list[str]:
-        """The nodes that make the empty latent which the picture starts from."""
-        return list(self._latents_of(self.first_samplers))
+    @cached_property
+    def new_latents(self) -> list[str]:
+        """The nodes that make the latent which the picture starts from, with no picture in it."""
+        ways = self._along(self.first_samplers, LATENT_INPUTS, "LATENT", self._makes_latent)
+        return list(dict.fromkeys(way.node_id for way in ways))
 
     def size(self, name: str) -> list[Found]:
-        """`width` or `height` of the empty latents, and of what follows the same size."""
+        """`width` or `height` of the new latents, and of what follows the same size."""
         info = self._object_info
-        latents = [(i, size_input(self.graph[i], name, info)) for i in self.empty_latents()]
+        latents = [(i, size_input(self.graph[i], name, info)) for i in self.new_latents]
         places = [(node_id, key) for node_id, key in latents if key is not None]
+        found = _unique(self.holder(node_id, key, NUMBER) for node_id, key in places)
+        if not spots_of(found):
+            return found
         sizes = {repr(self.graph[node_id]["inputs"][key]) for node_id, key in places}
+        followers = [*self._sized_schedulers(name), *self._told_size(name, sizes)]
+        return _unique([*found, *(self.holder(i, key, NUMBER) for i, key in followers)])
+
+    def _sized_schedulers(self, name: str) -> Iterator[tuple[str, str]]:
+        """The schedulers that shape their sigmas for a size, such as Flux2Scheduler.
+
+        It is that of the latent which their sampler starts from, whatever number they had.
+        """
+        pictured = {*self._from_pictures}
+        starting = [node_id for node_id in self.first_samplers if node_id not in pictured]
+        for way in self._along(starting, ("sigmas",), "SIGMAS", lambda node: _makes(node, name)):
+            if way.before is not None:
+                yield way.node_id, name
+
+    def _told_size(self, name: str, sizes: set[str]) -> Iterator[tuple[str, str]]:
+        """Inputs of the classes that may repeat the size, where they do."""
         for node_id in self.running:
             node = self.graph[node_id]
             if node["class_type"] in _SIZE_FOLLOWERS:
                 for key in (name, f"target_{name}"):
-                    if key in node["inputs"] and repr(node["inputs"][key]) in sizes:
-                        places.append((node_id, key))
-        return _unique(self.holder(node_id, key, NUMBER) for node_id, key in places)
+                    if repr(node["inputs"].get(key)) in sizes:
+                        yield node_id, key
 
     def model_loaders(self) -> list[str]:
         """The nodes that load the model of each sampler that refines no other's work."""
@@ -293,12 +319,13 @@ class Tracer(Follower):
         ways = self._along(samplers, ("sigmas",), "SIGMAS", lambda node: _makes(node, name))
         return (self.holder(way, name, NUMBER) for way in ways)
 
+    @cached_property
     def _from_pictures(self) -> list[str]:
-        """The samplers whose latent comes from no empty one."""
-        waiting, takers, empty = list(self.first_samplers), dict[str, list[str]](), []
+        """The first samplers whose latent comes from none that is made anew."""
+        waiting, takers, new = list(self.first_samplers), dict[str, list[str]](), []
         for node_id in waiting:  # grows while it is walked
-            if is_empty_latent(self.graph[node_id], self._object_info):
-                empty.append(node_id)
+            if self._makes_latent(self.graph[node_id]):
+                new.append(node_id)
                 continue
             for name in self._carrying(node_id, LATENT_INPUTS, "LATENT"):
                 followed = self.follow(Way(node_id, ""), name)
@@ -306,16 +333,12 @@ class Tracer(Follower):
                     if followed[0].node_id not in takers:
                         waiting.append(followed[0].node_id)
                     takers.setdefault(followed[0].node_id, []).append(node_id)
-        left_out = downstream(empty, takers)
+        left_out = downstream(new, takers)
         started = downstream(takers, takers)
         return [i for i in self.first_samplers if i in started and i not in left_out]
 
-    def _latents_of(self, samplers: Iterable[str]) -> Iterator[str]:
-        info = self._object_info
-        ways = self._along(
-            samplers, LATENT_INPUTS, "LATENT", lambda node: is_empty_latent(node, info)
-        )
-        return (way.node_id for way in ways)
+    def _makes_latent(self, node: Node) -> bool:
+        return makes_latent(node, self._object_info)
 
     def _along(
         self,

@@ -154,7 +154,10 @@ def test_a_workflow_that_the_server_can_run_has_no_problem(server, capsys):
     assert ignored == [
         ["source_image_url", "no node of the workflow loads one"],
         ["mask_image_url", "no node of the workflow loads one"],
-        ["strength", "no sampler with denoise starts from a picture"],
+        [
+            "strength",
+            "no sampler with denoise starts from a picture: EmptyLatentImage 4 makes a new latent",
+        ],
     ]
     assert told.err == ""
     assert requests.get(server.url + "/history", timeout=10).json() == {}
