@@ -22,7 +22,7 @@ from comfyui.claims import (
     titled_spots,
 )
 from comfyui.following import DeadEnd, Found, Spot, spots_of
-from comfyui.loras import LoraChain
+from comfyui.loras import LoraChains
 from comfyui.modes import find_mode
 from comfyui.object_info import ObjectInfo
 from comfyui.placeholders import (
@@ -259,13 +259,14 @@ class _Binder:
         if not loaders:
             self.bound.ignore("loras", "no model loader was found")
             return
-        chain = LoraChain(self.graph, loaders[0], self.tracer.running, self.fixed)
+        chains = LoraChains(self.graph, loaders, self.tracer.running, self.fixed)
         for name, strength in loras:
-            found = chain.apply(name, strength)
-            if isinstance(found, Spot):
-                self.bound.note("loras", found, (name, strength))
-            else:
-                self.bound.ignore("loras", f"{name}: {found.reason}")
+            found = chains.apply(name, strength)
+            for spot in spots_of(found):
+                self.bound.note("loras", spot, (name, strength))
+            for item in found:
+                if isinstance(item, DeadEnd):
+                    self.bound.ignore("loras", f"{name}: {item.reason}")
 
     def _image(self, image: str) -> None:
         self._write_first("source_image_url", image, self.tracer.source_image())
