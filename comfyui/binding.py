@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from comfyui.bound_workflow import Binding, BoundWorkflow, Ignored
 from comfyui.claims import (
+    PARAMETERS,
     PREFIX_INPUT,
     given_values,
     named_spot,
@@ -25,6 +26,7 @@ from comfyui.following import DeadEnd, Found, Spot, spots_of
 from comfyui.loras import LoraChains
 from comfyui.modes import find_mode
 from comfyui.object_info import ObjectInfo
+from comfyui.pictures import Pictures
 from comfyui.placeholders import (
     Place,
     fill_placeholders,
@@ -150,10 +152,10 @@ class _Binder:
         self, values: Mapping[str, Any], overrides: Mapping[str, Sequence[str]]
     ) -> None:
         """Writes where the bindings file says."""
-        for parameter, spots in overridden_spots(
-            self.graph, overrides, self.object_info, self.source
-        ).items():
-            self._claim(parameter, spots, values)
+        spots = overridden_spots(self.graph, overrides, self.object_info, self.source)
+        for parameter in PARAMETERS:
+            if parameter in spots:
+                self._claim(parameter, spots[parameter], values)
 
     def _claim_titles(self, values: Mapping[str, Any]) -> None:
         """Writes where a title says; a text with placeholders is left to them."""
@@ -181,9 +183,6 @@ class _Binder:
                 self.bound.write(parameter, filling.spot, filling.value)
                 self.fixed[filling.spot.key] = parameter
         return texts
-
-    def _taken(self, spot: Spot) -> str:
-        return f"{self.fixed[spot.key]} sets {spot.node_id}.{spot.input_name}"
 
     def _prompt(self, prompt: str) -> None:
         self._write_all("prompt", prompt, self._texts.positive(), _NO_TEXT)
@@ -268,25 +267,37 @@ class _Binder:
                 if isinstance(item, DeadEnd):
                     self.bound.ignore("loras", f"{name}: {item.reason}")
 
+    @cached_property
+    def _pictures(self) -> Pictures:
+        return Pictures(self.tracer)
+
     def _image(self, image: str) -> None:
-        self._write_first("source_image_url", image, self.tracer.source_image())
+        self._write_all("source_image_url", image, [self._pictures.source], "")
 
     def _mask(self, mask: str) -> None:
-        self._write_first("mask_image_url", mask, self.tracer.mask_image())
-
-    def _write_first(self, parameter: str, value: str, spot: Spot | None) -> None:
-        nothing = "no node of the workflow loads one"
-        self._write_all(parameter, value, [DeadEnd(nothing) if spot is None else spot], nothing)
+        self._write_all("mask_image_url", mask, [self._pictures.mask], "")
 
     def _write_all(self, parameter: str, value: Any, found: Sequence[Found], nothing: str) -> None:
-        spots = spots_of(found)
-        free = [spot for spot in spots if spot.key not in self.fixed]
-        for spot in free:
-            self.bound.write(parameter, spot, deepcopy(value))
-        if not free:
-            reasons = [item.reason for item in found if isinstance(item, DeadEnd)]
-            reasons += [self._taken(spot) for spot in spots]
+        reasons = [item.reason for item in found if isinstance(item, DeadEnd)]
+        placed = False
+        for spot in spots_of(found):
+            reason = self._why_not(parameter, spot, value)
+            if reason is None:
+                self.bound.write(parameter, spot, deepcopy(value))
+                placed = True
+            else:
+                reasons.append(reason)
+        if not placed:
             self.bound.ignore(parameter, "; ".join(dict.fromkeys(reasons or [nothing])))
+
+    def _why_not(self, parameter: str, spot: Spot, value: Any) -> str | None:
+        """What keeps a value from a place that is there; None where nothing does."""
+        place = f"{spot.node_id}.{spot.input_name}"
+        if parameter == "mask_image_url" and spot.key in self._written("source_image_url"):
+            if self._value(spot) == value:
+                return None
+            return f"{place} holds the source, whose alpha is the mask: give one file for both"
+        return f"{self.fixed[spot.key]} sets {place}" if spot.key in self.fixed else None
 
     def _value(self, spot: Spot) -> Any:
         return self.graph[spot.node_id]["inputs"].get(spot.input_name)

@@ -7,7 +7,9 @@ outputs. Pure; looks at one node at a time and follows no link.
 
 from __future__ import annotations
 
-from comfyui.graph import Node, as_link
+import re
+
+from comfyui.graph import Node, as_link, links_of
 from comfyui.object_info import NodeInfo, ObjectInfo
 
 SIDES = ("positive", "negative")
@@ -15,7 +17,6 @@ NEGATIVE_PROMPT = "negative_prompt"
 """The second text of an encoder that gives both sides, such as TextEncodeBooguEdit."""
 LATENT_INPUTS = ("latent_image", "samples", "latent", "latents", "samples1")
 ZERO_OUT = "ConditioningZeroOut"
-TO_MASK = "ImageToMask"
 
 _TEXT_INPUTS = (
     *("text", "text_g", "text_l", "prompt", "user_prompt"),
@@ -37,6 +38,11 @@ _PICTURE_LOADERS = {
     "ETN_LoadImageBase64": "image",
 }
 _MASK_LOADERS = {"LoadImageMask": "image", "ETN_LoadMaskBase64": "mask"}
+_PICTURE = re.compile(
+    r"(\w+\.)?((input|init|start|first|source|base|inpaint|ref|reference)_)?"
+    r"(image|pixels|destination)s?_?(?P<number>\d*)$"
+)
+_MASK = re.compile(r"(\w+_)?(mask|alpha)s?_?\d*$")
 
 
 def known(node: Node, info: ObjectInfo | None) -> NodeInfo | None:
@@ -182,6 +188,23 @@ def picture_input(node: Node, info: ObjectInfo | None = None) -> str | None:
 def mask_input(node: Node, info: ObjectInfo | None = None) -> str | None:
     """The input that names the file which a node loads a mask, and no picture, from."""
     return _loaded(node, info, _MASK_LOADERS, "MASK")
+
+
+def picture_inputs(node: Node, info: ObjectInfo | None = None) -> list[str]:
+    """The linked inputs that bring a picture, the main one first: image1 before image2."""
+    linked = [name for name, _ in links_of(node)]
+    found = [
+        (int(match["number"] or 0), name) for name in linked if (match := _PICTURE.match(name))
+    ]
+    named = [name for _, name in sorted(found, key=lambda entry: entry[0])]
+    return named or [name for name in typed_inputs(node, info, "IMAGE") if name in linked]
+
+
+def mask_inputs(node: Node, info: ObjectInfo | None = None) -> list[str]:
+    """The linked inputs that bring a mask."""
+    linked = [name for name, _ in links_of(node)]
+    named = [name for name in linked if _MASK.match(name)]
+    return named or [name for name in typed_inputs(node, info, "MASK") if name in linked]
 
 
 def _loaded(node: Node, info: ObjectInfo | None, classes: dict[str, str], gives: str) -> str | None:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from comfyui.following import DeadEnd, Spot
 from comfyui.graph import Graph, plain
+from comfyui.pictures import Pictures
 from comfyui.tracing import Tracer
 from image_io.masks import (
     encode_for_comfyui,
@@ -64,6 +66,7 @@ def prepare(
     """
     cleaned = replace(request, extra=_plain_inputs(request))
     tracer = Tracer(graph)
+    pictures = Pictures(tracer)
     multiple = size_multiple(graph)
     if request.source_image is None:
         if request.mask_image is not None:
@@ -71,7 +74,7 @@ def prepare(
                 "a mask was given without the picture to change; give source_image_url too"
             )
         return _rounded(cleaned, multiple)
-    if tracer.source_image() is None:
+    if isinstance(pictures.source, DeadEnd):
         raise InvalidRequestError(
             f"workflow {name} loads no picture, so it cannot start from the source image; ask for "
             "one with a LoadImage node"
@@ -79,7 +82,7 @@ def prepare(
     source, mask = _load(request, roots, own_file)
     if tracer.new_latents:  # the picture is a reference; the size is the latent's
         sized = _rounded(cleaned, multiple)
-        return _with_images(sized, source, mask, tracer, name, source.image.size)
+        return _with_images(sized, source, mask, pictures, name, source.image.size)
     size = _source_size(request, source.image.size)
     if max(size) > MAX_SIDE:
         raise InvalidRequestError(
@@ -90,7 +93,7 @@ def prepare(
     # The size is in the picture, so no node is told of it.
     unsized = replace(cleaned, width=DEFAULT_SIZE, height=DEFAULT_SIZE)
     prepared = Prepared(unsized, notes=_size_note(size, fitted, multiple))
-    return _with_images(prepared, source, mask, tracer, name, fitted)
+    return _with_images(prepared, source, mask, pictures, name, fitted)
 
 
 def _plain_inputs(request: ImageGenerationRequest) -> dict[str, Any]:
@@ -148,20 +151,20 @@ def _with_images(
     prepared: Prepared,
     source: SourceImage,
     mask: SourceImage | None,
-    tracer: Tracer,
+    pictures: Pictures,
     name: str,
     size: tuple[int, int],
 ) -> Prepared:
     picture = resize_to(flatten(source), *size)
-    loader, mask_loader = tracer.source_image(), tracer.mask_image()
-    if mask_loader is None:
+    loader, mask_loader = pictures.source, pictures.mask
+    if isinstance(mask_loader, DeadEnd):
         if mask is not None:
             raise InvalidRequestError(
                 f"workflow {name} takes no mask; ask for an inpainting workflow"
             )
         return _uploading(prepared, encode_png(picture), None)
     area = resize_to(mask_of(source, mask), *size)
-    if loader is not None and mask_loader.key == loader.key:
+    if isinstance(loader, Spot) and mask_loader.key == loader.key:
         both = encode_for_comfyui(picture, area)
         return _uploading(prepared, both, both)
     # Whichever channel the workflow takes the mask from, it is there.

@@ -1,7 +1,8 @@
 """Where the parameters of a generation live in a graph, found by following links from the samplers.
 
 Owns the knowledge of which inputs carry conditioning, models, latents and plain values between
-nodes; what a node is for is told by `comfyui/node_roles.py`. Pure: reads a graph, changes nothing.
+nodes; what a node is for is told by `comfyui/node_roles.py`, pictures and masks are found by
+`comfyui/pictures.py`. Pure: reads a graph, changes nothing.
 Nodes that feed no output do not count. Every walk goes over a node once, however many lead there.
 """
 
@@ -25,16 +26,13 @@ from comfyui.following import (
 from comfyui.graph import Graph, Link, Node, as_link, links_of, output_nodes
 from comfyui.node_roles import (
     LATENT_INPUTS,
-    TO_MASK,
     ZERO_OUT,
     conditioning_inputs,
     has_both_sides,
     is_sampler,
     is_text_encoder,
     makes_latent,
-    mask_input,
     model_file,
-    picture_input,
     size_input,
     text_inputs,
     typed_inputs,
@@ -45,7 +43,6 @@ from comfyui.switches import held_value
 _SEED_INPUTS = ("seed", "noise_seed", "noise")
 _NOT_KEPT = "Preview"
 """How the classes of outputs begin whose pictures are only looked at."""
-_PICTURE_INPUTS = (*LATENT_INPUTS, "pixels", "image", "images", "destination", "input_image")
 _CFG_INPUTS = ("cfg", "cfg_conds")
 _MODEL_INPUTS = ("model", "model1", "unet")
 _SIZE_FOLLOWERS = ("CLIPTextEncodeSDXL", "CLIPTextEncodeSDXLRefiner", "ModelSamplingFlux")
@@ -57,9 +54,9 @@ class Tracer(Follower):
 
     def __init__(self, graph: Graph, object_info: ObjectInfo | None = None) -> None:
         super().__init__(graph)
-        self._object_info = object_info
-        self._outputs = output_nodes(graph, object_info)
-        running = self.active_upstream(self._outputs) if self._outputs else set(graph)
+        self.object_info = object_info
+        self.outputs = output_nodes(graph, object_info)
+        running = self.active_upstream(self.outputs) if self.outputs else set(graph)
         self.running = [node_id for node_id in graph if node_id in running]
         """The nodes that feed an output, in file order."""
         found = [node_id for node_id in self.running if is_sampler(graph[node_id], object_info)]
@@ -80,12 +77,12 @@ class Tracer(Follower):
         `of_noisy` leaves out samplers that only carry on what another began, as a refiner does.
         """
         found: dict[str, list[Found]] = {}
-        for way, given in self._conditioning(self.noisy if of_noisy else self.samplers, side):
+        for way, given in self.conditioning(self.noisy if of_noisy else self.samplers, side):
             node = self.graph[way.node_id]
             if node["class_type"] == ZERO_OUT:
                 found[way.node_id] = [DeadEnd(f"{way} is zeroed out: there is no {side} text")]
                 continue
-            names = text_inputs(node, given, self._object_info)
+            names = text_inputs(node, given, self.object_info)
             if names:
                 texts = [text for name in names for text in self.text_holders(way, name)]
                 found[way.node_id] = _unique([*found.get(way.node_id, ()), *texts])
@@ -93,14 +90,14 @@ class Tracer(Follower):
 
     def kept(self) -> set[str]:
         """The nodes that feed an output whose pictures are not only looked at."""
-        outputs = (i for i in self._outputs if not self.name(i).startswith(_NOT_KEPT))
+        outputs = (i for i in self.outputs if not self.name(i).startswith(_NOT_KEPT))
         return self.active_upstream(outputs)
 
     def guidance(self) -> list[Found]:
         """The `guidance` inputs that the positive conditioning passes through."""
         return _unique(
             self.holder(way, "guidance", NUMBER)
-            for way, _ in self._conditioning(self.samplers, "positive")
+            for way, _ in self.conditioning(self.samplers, "positive")
             if "guidance" in self.graph[way.node_id]["inputs"]
         )
 
@@ -169,12 +166,12 @@ class Tracer(Follower):
     @cached_property
     def new_latents(self) -> list[str]:
         """The nodes that make the latent which the picture starts from, with no picture in it."""
-        ways = self._along(self.first_samplers, LATENT_INPUTS, "LATENT", self._makes_latent)
+        ways = self.along(self.first_samplers, LATENT_INPUTS, "LATENT", self._makes_latent)
         return list(dict.fromkeys(way.node_id for way in ways))
 
     def size(self, name: str) -> list[Found]:
         """`width` or `height` of the new latents, and of what follows the same size."""
-        info = self._object_info
+        info = self.object_info
         latents = [(i, size_input(self.graph[i], name, info)) for i in self.new_latents]
         places = [(node_id, key) for node_id, key in latents if key is not None]
         found = _unique(self.holder(node_id, key, NUMBER) for node_id, key in places)
@@ -191,7 +188,7 @@ class Tracer(Follower):
         """
         pictured = {*self._from_pictures}
         starting = [node_id for node_id in self.first_samplers if node_id not in pictured]
-        for way in self._along(starting, ("sigmas",), "SIGMAS", lambda node: _makes(node, name)):
+        for way in self.along(starting, ("sigmas",), "SIGMAS", lambda node: _makes(node, name)):
             if way.before is not None:
                 yield way.node_id, name
 
@@ -207,46 +204,13 @@ class Tracer(Follower):
     def model_loaders(self) -> list[str]:
         """The nodes that load the model of each sampler that refines no other's work."""
         starts = (*self.first_samplers, *self._conditioned(self.first_samplers))
-        ways = self._along(starts, _MODEL_INPUTS, "MODEL", self._loads_model)
+        ways = self.along(starts, _MODEL_INPUTS, "MODEL", self._loads_model)
         return list(dict.fromkeys(way.node_id for way in ways))
 
     def model_files(self) -> list[Found]:
         """The inputs of the model loaders that name a file."""
-        named = ((i, model_file(self.graph[i], self._object_info)) for i in self.model_loaders())
+        named = ((i, model_file(self.graph[i], self.object_info)) for i in self.model_loaders())
         return _unique(self.holder(i, name, TEXT) for i, name in named if name is not None)
-
-    def source_image(self) -> Spot | None:
-        """The loader of the picture that a sampler starts from; else the first that loads one."""
-        for way in self._along(self.samplers, _PICTURE_INPUTS, "LATENT", self._loads_picture):
-            return self._loaded(way)
-        for node_id in self.pictures:
-            # What ImageToMask alone takes is no picture but a mask.
-            if self.users(node_id, 0) - {TO_MASK}:
-                return self._loaded(Way(node_id, self.name(node_id)))
-        return None
-
-    def mask_image(self) -> Spot | None:
-        """The loader of the mask; the source's own where its alpha is the mask."""
-        info = self._object_info
-        for node_id in self.running:
-            name = mask_input(self.graph[node_id], info)
-            if name is not None:
-                return Spot(node_id, name, f"{self.name(node_id)}.{name}")
-        source = self.source_image()
-        own = [source.node_id] if source is not None else []
-        loaders = [node_id for node_id in self.pictures if node_id not in own]
-        by_alpha = [i for i in (*own, *loaders) if self.users(i, 1)]
-        by_color = [i for i in loaders if TO_MASK in self.users(i, 0)]
-        for node_id in (*by_alpha, *by_color):
-            how = " (its mask is the picture's alpha)" if node_id in own else ""
-            spot = self._loaded(Way(node_id, self.name(node_id)))
-            return Spot(spot.node_id, spot.input_name, f"{spot.path}{how}")
-        return None
-
-    @cached_property
-    def pictures(self) -> list[str]:
-        """The nodes that load a picture, in file order."""
-        return [i for i in self.running if self._loads_picture(self.graph[i])]
 
     def users(self, node_id: str, slot: int) -> set[str]:
         """The classes of the nodes that take this output."""
@@ -260,31 +224,24 @@ class Tracer(Follower):
                 users.setdefault(link, set()).add(self.graph[node_id]["class_type"])
         return users
 
-    def _loads_picture(self, node: Node) -> bool:
-        return picture_input(node, self._object_info) is not None
-
     def _loads_model(self, node: Node) -> bool:
-        return model_file(node, self._object_info) is not None
-
-    def _loaded(self, way: Way) -> Spot:
-        name = picture_input(self.graph[way.node_id], self._object_info) or "image"
-        return Spot(way.node_id, name, way.then(way.node_id, f".{name}"))
+        return model_file(node, self.object_info) is not None
 
     def _conditioned(self, samplers: Iterable[str]) -> list[str]:
         """The nodes that take the conditioning: the samplers themselves or their guiders."""
         found = []
         for node_id in samplers:
-            guiders = typed_inputs(self.graph[node_id], self._object_info, "GUIDER") or ["guider"]
+            guiders = typed_inputs(self.graph[node_id], self.object_info, "GUIDER") or ["guider"]
             followed = self.follow(Way(node_id, ""), guiders[0])
             found.append(node_id if followed is None else followed[0].node_id)
         return list(dict.fromkeys(found))
 
-    def _conditioning(self, samplers: Iterable[str], side: str) -> Iterator[tuple[Way, str]]:
+    def conditioning(self, samplers: Iterable[str], side: str) -> Iterator[tuple[Way, str]]:
         """Every node on one side's conditioning, the nearest first, up to the text encoders.
 
         Each with the side that it gives there: a node with both can be crossed on the way.
         """
-        info = self._object_info
+        info = self.object_info
         waiting: list[tuple[Way, str]] = []
         for start in self._conditioned(samplers):
             inputs = self.graph[start]["inputs"]
@@ -308,7 +265,7 @@ class Tracer(Follower):
     def _side_of(self, link: Link) -> str:
         """Which side a node that takes both gives here: positive first, then negative."""
         node = self.graph[link.node_id]
-        known = self._object_info and self._object_info.get(node["class_type"])
+        known = self.object_info and self.object_info.get(node["class_type"])
         if known:
             before = sum(output.type == "CONDITIONING" for output in known.outputs[: link.slot])
         else:  # what takes or loads a model, such as Efficient Loader, gives that first
@@ -316,7 +273,7 @@ class Tracer(Follower):
         return "positive" if before <= 0 else "negative"
 
     def _schedule(self, samplers: Iterable[str], name: str) -> Iterator[Found]:
-        ways = self._along(samplers, ("sigmas",), "SIGMAS", lambda node: _makes(node, name))
+        ways = self.along(samplers, ("sigmas",), "SIGMAS", lambda node: _makes(node, name))
         return (self.holder(way, name, NUMBER) for way in ways)
 
     @cached_property
@@ -327,7 +284,7 @@ class Tracer(Follower):
             if self._makes_latent(self.graph[node_id]):
                 new.append(node_id)
                 continue
-            for name in self._carrying(node_id, LATENT_INPUTS, "LATENT"):
+            for name in self.carrying(node_id, LATENT_INPUTS, "LATENT"):
                 followed = self.follow(Way(node_id, ""), name)
                 if followed is not None:
                     if followed[0].node_id not in takers:
@@ -338,9 +295,9 @@ class Tracer(Follower):
         return [i for i in self.first_samplers if i in started and i not in left_out]
 
     def _makes_latent(self, node: Node) -> bool:
-        return makes_latent(node, self._object_info)
+        return makes_latent(node, self.object_info)
 
-    def _along(
+    def along(
         self,
         starts: Iterable[str],
         names: tuple[str, ...],
@@ -358,16 +315,17 @@ class Tracer(Follower):
                 if wanted(self.graph[way.node_id]):
                     yield way
                     continue
-                for name in self._carrying(way.node_id, names, type_name):
+                for name in self.carrying(way.node_id, names, type_name):
                     followed = self.follow(way, name)
                     if followed is not None and followed[0].node_id not in seen:
                         seen.add(followed[0].node_id)
                         waiting.append(followed[1])
 
-    def _carrying(self, node_id: str, names: tuple[str, ...], type_name: str) -> list[str]:
+    def carrying(self, node_id: str, names: tuple[str, ...], type_name: str) -> list[str]:
+        """The inputs of these names that a node has, else those of the type."""
         node = self.graph[node_id]
         named = [name for name in names if name in node["inputs"]]
-        return named or typed_inputs(node, self._object_info, type_name)
+        return named or typed_inputs(node, self.object_info, type_name)
 
     def _adds_noise(self, sampler: str) -> bool:
         inputs = self.graph[sampler]["inputs"]

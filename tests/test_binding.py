@@ -754,9 +754,9 @@ IMAGES = {"source_image_url": "s.png", "mask_image_url": "m.png"}
                 "5.guidance": 2.5,
                 "10.denoise": 0.5,
                 "1.unet_name": "M",
-                "7.image": "m.png",
+                "7.image": "s.png",
             },
-            ["height", "negative_prompt", "width"],
+            ["height", "mask_image_url", "negative_prompt", "width"],
         ),
         (
             "t2i_checkpoint",
@@ -796,9 +796,9 @@ IMAGES = {"source_image_url": "s.png", "mask_image_url": "m.png"}
                 "7.cfg": 2.5,
                 "7.denoise": 0.5,
                 "1.ckpt_name": "M",
-                "4.image": "m.png",
+                "4.image": "s.png",
             },
-            ["height", "width"],
+            ["height", "mask_image_url", "width"],
         ),
     ],
 )

@@ -355,7 +355,7 @@ def test_every_parameter_is_in_the_graph_that_is_written(capsys):
     options = (
         "--negative dogs --seed 5 --steps 3 --guidance 4.5 --strength 0.4 --model m.safetensors"
     )
-    pictures = "--image sub/fox.png --mask mask.png"
+    pictures = "--image sub/fox.png --mask mask.png"  # one file for both: the picture stays
     code = exit_code(
         *["bind", "inpaint_checkpoint.json", "--prompt", "ein Fuchs im Schnee, größer"],
         *[*options.split(), *pictures.split(), "-o", "out.json"],
@@ -367,7 +367,7 @@ def test_every_parameter_is_in_the_graph_that_is_written(capsys):
     expected["3"]["inputs"]["text"] = "dogs"
     expected["7"]["inputs"] |= {"seed": 5, "steps": 3, "cfg": 4.5, "denoise": 0.4}
     expected["1"]["inputs"]["ckpt_name"] = "m.safetensors"
-    expected["4"]["inputs"]["image"] = "mask.png"
+    expected["4"]["inputs"]["image"] = "sub/fox.png"
     text = Path("out.json").read_bytes().decode("utf-8")
     assert json.loads(text) == expected
     assert "größer" in text and text.startswith('{\n  "1": {\n    "class_type"')
