@@ -113,12 +113,17 @@ class _Binder:
         self._claim(parameter, spots, {parameter: value}, nothing)
 
     def bind_mode(self, wants_picture: bool) -> None:
-        """Sets the switches between text-to-image and image-to-image, where there are some."""
-        switches = find_mode(self.graph, wants_picture, self.object_info)
-        for spot, value in switches.items():
-            if spot.key not in self.fixed:
-                self.bound.write("source_image_url", spot, value)
-                self.fixed[spot.key] = "the mode"
+        """Sets the switches between text-to-image and image-to-image, where there are some.
+
+        One that the user set the other way says that he wants that, whatever picture there is.
+        """
+        for wanted in (wants_picture, not wants_picture):
+            switches = find_mode(self.graph, wanted, self.object_info)
+            if all(spot.key not in self.fixed for spot in switches):
+                for spot, value in switches.items():
+                    self.bound.write("source_image_url", spot, value)
+                    self.fixed[spot.key] = "the mode"
+                return
 
     def bind(self, request: ImageGenerationRequest, overrides: Mapping[str, Sequence[str]]) -> None:
         """Writes the request's fields."""

@@ -7,7 +7,7 @@ path that led to it; a `DeadEnd` says why there is none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -208,15 +208,20 @@ class Follower:
         waiting = [node_id for node_id in node_ids if node_id in self.graph]
         found = set(waiting)
         while waiting:
-            node_id = waiting.pop()
-            chosen = handed_on(self.graph, node_id)
-            switch = None if chosen is None else switch_of(self.graph[node_id])
-            for name, link in links_of(self.graph[node_id]):
-                is_new = link.node_id in self.graph and link.node_id not in found
-                if is_new and (chosen is None or name in (chosen, switch and switch.selector)):
+            for _, link in self.active_links(waiting.pop()):
+                if link.node_id in self.graph and link.node_id not in found:
                     found.add(link.node_id)
                     waiting.append(link.node_id)
         return found
+
+    def active_links(self, node_id: str) -> Iterator[tuple[str, Link]]:
+        """The linked inputs of a node; of a switch the chosen one and what chooses."""
+        node = self.graph[node_id]
+        chosen = handed_on(self.graph, node_id)
+        switch = None if chosen is None else switch_of(node)
+        for name, link in links_of(node):
+            if chosen is None or name in (chosen, switch and switch.selector):
+                yield name, link
 
     def follow(self, way: Way, name: str) -> tuple[Link, Way] | None:
         """The node behind an input, past switches; None when there is none."""
