@@ -17,6 +17,7 @@ from comfyui.claims import (
     PARAMETERS,
     PREFIX_INPUT,
     given_values,
+    hinted_spots,
     named_spot,
     overridden_spots,
     prefix_spots,
@@ -197,7 +198,12 @@ class _Binder:
 
     @property
     def _texts(self) -> PromptPlaces:
-        return PromptPlaces(self.tracer, self.fixed, self.source)
+        return PromptPlaces(self.tracer, self.fixed, self.source, self._hints.get("prompt"))
+
+    @cached_property
+    def _hints(self) -> dict[str, Spot]:
+        """Places that titles suggest; they count where the links lead nowhere."""
+        return hinted_spots(self.tracer, self.tracer.running)
 
     def _seed(self, seed: int) -> None:
         found = self.tracer.seeds()
@@ -212,7 +218,7 @@ class _Binder:
 
     def _steps(self, steps: int) -> None:
         found = self.tracer.steps()
-        self._write_all("steps", steps, found, "no sampler or scheduler with steps was found")
+        self._write_led("steps", steps, found, "no sampler or scheduler with steps was found")
 
     def _ranges(self) -> list[_Range]:
         """Which part of the steps each sampler runs that does not run all, as it stands."""
@@ -231,14 +237,16 @@ class _Binder:
 
     def _guidance(self, scale: float) -> None:
         found = self.tracer.guidance() or self.tracer.cfg()
-        self._write_all("guidance_scale", scale, found, "no guidance or cfg input was found")
+        self._write_led("guidance_scale", scale, found, "no guidance or cfg input was found")
 
     def _strength(self, strength: float) -> None:
+        # Where every latent is new there is nothing to keep, whatever a title says.
+        write = self._write_all if self.tracer.new_latents else self._write_led
         nothing = "no sampler with denoise starts from a picture"
-        self._write_all("strength", strength, self.tracer.denoise(), nothing)
+        write("strength", strength, self.tracer.denoise(), nothing)
 
     def _width(self, width: int) -> None:
-        self._write_all("width", width, self.tracer.size("width"), "there is no empty latent")
+        self._write_led("width", width, self.tracer.size("width"), "there is no empty latent")
 
     def _height(self, height: int) -> None:
         found = self.tracer.size("height")
@@ -247,7 +255,7 @@ class _Binder:
             reason = "width and height are one value in this workflow, and it has the width"
             self.bound.ignore("height", reason)
         else:
-            self._write_all("height", height, found, "there is no empty latent")
+            self._write_led("height", height, found, "there is no empty latent")
 
     def _written(self, parameter: str) -> set[tuple[str, str]]:
         bindings = (entry for entry in self.bound.bindings if entry.parameter == parameter)
@@ -281,6 +289,13 @@ class _Binder:
 
     def _mask(self, mask: str) -> None:
         self._write_all("mask_image_url", mask, [self._pictures.mask], "")
+
+    def _write_led(self, parameter: str, value: Any, found: Sequence[Found], nothing: str) -> None:
+        """Writes where the links lead, else where a title suggests."""
+        hint = self._hints.get(parameter)
+        if hint is not None and not spots_of(found):
+            found = [hint]
+        self._write_all(parameter, value, found, nothing)
 
     def _write_all(self, parameter: str, value: Any, found: Sequence[Found], nothing: str) -> None:
         reasons = [item.reason for item in found if isinstance(item, DeadEnd)]

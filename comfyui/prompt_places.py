@@ -30,16 +30,27 @@ class _Claim(NamedTuple):
 
 
 class PromptPlaces:
-    """The choice over one graph; `fixed` are the inputs that something else sets."""
+    """The choice over one graph.
 
-    def __init__(self, tracer: Tracer, fixed: Collection[Place], source: str | None) -> None:
+    `fixed` are the inputs that something else sets, `hint` is one whose title suggests the prompt.
+    """
+
+    def __init__(
+        self, tracer: Tracer, fixed: Collection[Place], source: str | None, hint: Spot | None = None
+    ) -> None:
         self._tracer = tracer
         self._fixed = fixed
         self._source = source
+        self._hint = hint
 
     def positive(self) -> list[Found]:
         """Where the prompt goes; raises WorkflowError when several inputs have the same claim."""
-        return self._chosen("prompt", "positive", self._tracer.texts("positive"), set())
+        found = self._chosen("prompt", "positive", self._tracer.texts("positive"), set())
+        if self._hint is None or spots_of(found):
+            return found
+        negative = self._tracer.texts("negative").values()
+        taken = {spot.key for items in negative for spot in spots_of(items)}
+        return found if self._hint.key in taken else [self._hint]
 
     def negative(self) -> list[Found]:
         """The same for the negative prompt, which is never written over the prompt."""
@@ -64,13 +75,27 @@ class PromptPlaces:
         leading = self._tracer.texts(side, of_noisy=True)
         claims = {i: claim for i in leading if (claim := self._claim(i, encoders[i])).places}
         if _is_open(claims.values()):
+            hinted = self._hinted(encoders) if side == "positive" else {}
             # What is only previewed on the way is no match for what is saved.
             kept = self._tracer.kept()
             saved = [claim for encoder, claim in claims.items() if encoder in kept]
-            if not saved or _is_open(saved):
+            if not hinted and (not saved or _is_open(saved)):
                 raise self._ambiguous(parameter, claims.values())
-            encoders = {encoder: found for encoder, found in encoders.items() if encoder in kept}
+            encoders = hinted or {i: found for i, found in encoders.items() if i in kept}
         return [item for found in encoders.values() for item in found]
+
+    def _hinted(self, encoders: _Encoders) -> _Encoders:
+        """The encoders of the text that a title suggests, where it is one of theirs."""
+        hint = self._hint
+        if hint is None:
+            return {}
+        for encoder, found in encoders.items():
+            claim = self._claim(encoder, found)
+            if claim.text is None and hint in claim.places.values():
+                return {encoder: [hint]}
+            if claim.text is not None and hint in spots_of(found):
+                return {i: f for i, f in encoders.items() if self._claim(i, f).text == claim.text}
+        return {}
 
     def _settled(self, item: Found, whole: set[Place], taken: set[Place]) -> Iterable[Found]:
         """Of texts that are put together the one that is left to take it, where it is but one."""

@@ -733,6 +733,22 @@ IMAGES = {"source_image_url": "s.png", "mask_image_url": "m.png"}
             ["mask_image_url", "negative_prompt", "source_image_url", "strength"],
         ),
         (
+            "t2i_flux_advanced",
+            {
+                "4.text": "P",
+                "6.width": 640,
+                "6.height": 768,
+                "7.width": 640,
+                "7.height": 768,
+                "9.noise_seed": 7,
+                "11.steps": 12,
+                "14.steps": 12,
+                "5.guidance": 2.5,
+                "1.unet_name": "M",
+            },
+            ["mask_image_url", "negative_prompt", "source_image_url", "strength"],
+        ),
+        (
             "i2i_flux",
             {
                 "4.text": "P",
