@@ -204,8 +204,9 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
             path, unused = Path(workflow_file_path), []
             if image is not input_image_path:
                 unused.append('input_image_path is not used in mode "T2I"; pass "I2I" or "INPAINT"')
-            workflow = Workflow.from_file(path, server.object_info())
-            return self._prepared(request, Choice(path.name, workflow, warnings=unused))
+            info = server.object_info()
+            choice = Choice(path.name, Workflow.from_file(path, info), warnings=unused)
+            return self._prepared(request, choice, info)
 
         return self._run(request, CancelToken(), plan)
 
@@ -221,7 +222,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
             info = self._servers.pick().object_info()
         except ImageGenerationError as error:
             logger.debug("building without a server: %s", error)
-        plan = self._prepared(request, self._chooser.choose(request, info))
+        plan = self._prepared(request, self._chooser.choose(request, info), info)
         seeded = replace(plan.prepared.request, seed=plan.seeds[0])
         with naming(plan.choice.name):
             graph = plan.choice.workflow.bind(seeded, info).graph
@@ -230,7 +231,8 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         return do_without_missing(graph, info, self._on_missing, plan.choice.name)[0]
 
     def _plan(self, request: ImageGenerationRequest, server: Server) -> Plan:
-        return self._prepared(request, self._choose(request, server))
+        choice = self._choose(request, server)
+        return self._prepared(request, choice, server.object_info())
 
     def _choose(self, request: ImageGenerationRequest, server: Server) -> Choice:
         try:
@@ -238,18 +240,16 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         except WorkflowError:  # the missing file may have been put there since the server was asked
             return self._chooser.choose(request, server.object_info(fresh=True))
 
-    def _prepared(self, request: ImageGenerationRequest, choice: Choice) -> Plan:
+    def _prepared(
+        self, request: ImageGenerationRequest, choice: Choice, info: ObjectInfo | None
+    ) -> Plan:
         if choice.is_default and mode_of(request) == "t2i":
             request = _with_default_size(request)
         if choice.model is not None:
             request = replace(request, model=choice.model)
-        prepared = prepare(
-            request,
-            choice.workflow.graph,
-            choice.name,
-            self._source_roots,
-            self._servers.own_file,
-        )
+        files, roots = self._servers.own_file, self._source_roots
+        with naming(choice.name):
+            prepared = prepare(request, choice.workflow, choice.name, roots, files, info)
         first = request.seed if request.seed is not None else secrets.randbits(_DRAWN_SEED_BITS)
         seeds = [(first + number) % (MAX_SEED + 1) for number in range(request.num_images)]
         return Plan(choice, prepared, seeds)

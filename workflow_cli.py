@@ -346,7 +346,7 @@ def _as_sent(
     from comfyui.source_upload import prepare
 
     unpictured = replace(request, source_image_url=None, mask_image_url=None)
-    prepared = prepare(unpictured, workflow.graph, workflow.source or "given", None)
+    prepared = prepare(unpictured, workflow, workflow.source or "given", None)
     if "size" in prepared.notes:
         sides = (prepared.notes["size"][key] for key in ("asked", "used"))
         asked, used = ("x".join(map(str, side)) for side in sides)

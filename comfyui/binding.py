@@ -308,7 +308,8 @@ class _Binder:
             else:
                 reasons.append(reason)
         if not placed:
-            self.bound.ignore(parameter, "; ".join(dict.fromkeys(reasons or [nothing])))
+            why = "; ".join(dict.fromkeys(reasons or [nothing]))
+            self.bound.ignore(parameter, why, is_overruled=bool(spots_of(found)))
 
     def _why_not(self, parameter: str, spot: Spot, value: Any) -> str | None:
         """What keeps a value from a place that is there; None where nothing does."""
