@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from comfyui.cycles import find_cycles
 from comfyui.graph import Graph, Link, Node, as_link, title_of
+from comfyui.node_packs import pack_of
 from comfyui.object_info import ANY, COMBO, InputInfo, NodeInfo, ObjectInfo
 
 ProblemKind = Literal[
@@ -223,11 +224,14 @@ class _Validation:
 
     def _unknown_node(self, node_id: str) -> WorkflowProblem:
         class_type = self.graph[node_id]["class_type"]
-        there = self._closest(class_type, self.object_info)
-        what = (
-            f"the server has no class {_shown(class_type)}; custom node pack missing? "
-            f"{there + '; ' if there else ''}install the pack that has it and restart the server"
-        )
+        pack = pack_of(class_type)
+        if pack is not None:
+            remedy = f"install the custom nodes {pack}"
+        else:
+            there = self._closest(class_type, self.object_info)
+            remedy = f"custom node pack missing? {there + '; ' if there else ''}"
+            remedy += "install the pack that has it"
+        what = f"the server has no class {_shown(class_type)}; {remedy} and restart the server"
         return self._problem(node_id, "unknown_node", None, what)
 
     def _cycle(self, path: list[str]) -> WorkflowProblem:
