@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,7 @@ from comfyui.servers import EMBEDDED, Server, Servers
 from comfyui.source_upload import Prepared, prepare
 from comfyui.status import ServerStatus, server_status
 from comfyui.workflow import Workflow
-from image_io.source_images import FROM_SETTINGS, Roots
+from image_io.source_images import FROM_SETTINGS, Roots, as_roots
 from image_provider import (
     DEFAULT_SIZE,
     FEATURES,
@@ -88,7 +88,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         i2i_workflow: str | None = None,
         inpaint_workflow: str | None = None,
         allow_absolute_workflows: bool = False,
-        source_roots: Roots = FROM_SETTINGS,
+        source_roots: Roots | str | os.PathLike[str] | Sequence[str] = FROM_SETTINGS,
         limits: Limits | None = None,
         on_missing_node: OnMissingNode = "bypass",
     ) -> None:
@@ -104,7 +104,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         self._extra_data = (
             {"api_key_comfy_org": comfy_org_api_key} if comfy_org_api_key is not None else {}
         )
-        self._source_roots = source_roots
+        self._source_roots = as_roots(source_roots)
         self._servers = Servers(server_address, api_key, self._make_client)
         named = {"t2i": default_workflow, "i2i": i2i_workflow, "inpaint": inpaint_workflow}
         configured = {mode: name for mode, name in named.items() if name}
