@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli_shared import FAILED, OK, one_line, parse_size, print_table, say
 from comfyui import loading
-from comfyui.binding import Binding
+from comfyui.binding import Binding, bind
 from comfyui.graph import Graph, title_of
 from comfyui.library import WorkflowLibrary
 from comfyui.object_info import ObjectInfo
@@ -69,15 +69,15 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     _add_file(check)
     check.set_defaults(command=_check)
-    bind = add(
+    filling = add(
         "bind",
         "write the graph that a request would send",
         't2i_flux.json --prompt "a red fox" --seed 7 --set 8.cfg=1.5 -o fox.json',
     )
-    _add_file(bind)
-    _add_request(bind)
-    bind.add_argument("-o", dest="output", required=True, metavar="OUT", help="the file to write")
-    bind.set_defaults(command=_bind)
+    _add_file(filling)
+    _add_request(filling)
+    filling.add_argument("-o", dest="output", required=True, metavar="OUT", help="file to write")
+    filling.set_defaults(command=_bind)
     show = add(
         "show", "draw a workflow as one HTML page", "t2i_flux.json --html t2i_flux.html --server"
     )
@@ -103,7 +103,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 def _add_request(parser: argparse.ArgumentParser) -> None:
     request = parser.add_argument_group("parameters", "what is not given stays as it is")
     add = request.add_argument
-    add("--prompt", required=True, metavar="TEXT", help="what the picture shows")
+    add("--prompt", metavar="TEXT", help="what the picture shows")
     add("--negative", metavar="TEXT", help="what the picture must not show")
     add("--seed", type=int)
     add("--steps", type=int)
@@ -197,9 +197,11 @@ def _check(args: argparse.Namespace, console: Console) -> int:
 
 
 def _bind(args: argparse.Namespace, console: Console) -> int:
+    request = _request(args)
     info = _object_info(args)
     workflow = _load(args.file, info)
-    bound = workflow.bind(_as_sent(_request(args), workflow, console), info)
+    left = ("prompt",) if args.prompt is None else ()
+    bound = bind(workflow, _as_sent(request, workflow, console), info, left)
     graph, notes = _without_missing(bound.graph, workflow, info)
     _write(args.output, json.dumps(graph, indent=2, ensure_ascii=False) + "\n")
     print_table(
@@ -323,8 +325,8 @@ def _without_missing(
 
 def _request(args: argparse.Namespace) -> ImageGenerationRequest:
     width, height = args.size or (DEFAULT_SIZE, DEFAULT_SIZE)
-    return ImageGenerationRequest(
-        prompt=args.prompt,
+    request = ImageGenerationRequest(
+        prompt=args.prompt or "",
         negative_prompt=args.negative,
         width=width,
         height=height,
@@ -337,6 +339,9 @@ def _request(args: argparse.Namespace) -> ImageGenerationRequest:
         model=args.model,
         extra=dict(args.extra),
     )
+    if args.prompt is None and args.size is None and request == ImageGenerationRequest(""):
+        raise ValueError("nothing to fill in was given; give --prompt or another of the parameters")
+    return request
 
 
 def _as_sent(

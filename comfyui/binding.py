@@ -7,7 +7,7 @@ that found no place is listed as ignored with the reason, never dropped in silen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -58,9 +58,12 @@ class _Range(NamedTuple):
 
 
 def bind(
-    workflow: Workflow, request: ImageGenerationRequest, object_info: ObjectInfo | None = None
+    workflow: Workflow,
+    request: ImageGenerationRequest,
+    object_info: ObjectInfo | None = None,
+    left: Container[str] = (),
 ) -> BoundWorkflow:
-    """The request's values on a copy of the workflow's graph.
+    """The request's values on a copy of the workflow's graph; parameters in `left` stay.
 
     What the user says wins: `extra`, the bindings file beside the workflow, titles, placeholders;
     then the links decide. `source_image_url` and `mask_image_url` are written as they are: whoever
@@ -71,7 +74,7 @@ def bind(
     binder = _Binder(bound, object_info, workflow.source)
     binder.bind_extra(request.node_inputs)
     binder.bind_mode(request.source_image_url is not None)
-    binder.bind(request, workflow.overrides)
+    binder.bind(request, given_values(request, left), workflow.overrides)
     return bound
 
 
@@ -126,13 +129,19 @@ class _Binder:
                     self.fixed[spot.key] = "the mode"
                 return
 
-    def bind(self, request: ImageGenerationRequest, overrides: Mapping[str, Sequence[str]]) -> None:
-        """Writes the request's fields."""
-        values = given_values(request)
+    def bind(
+        self,
+        request: ImageGenerationRequest,
+        values: Mapping[str, Any],
+        overrides: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Writes the request's fields, of which `values` has those that are given."""
         ranges = [] if request.steps is None else self._ranges()
         self._claim_overrides(values, overrides)
         self._claim_titles(values)
-        filled = self._claim_placeholders(request)
+        # A size that was not given has a number all the same; a placeholder has to become one.
+        size = {"width": int(request.width), "height": int(request.height)}
+        filled = self._claim_placeholders({**values, **size})
         rules: dict[str, Callable[[Any], None]] = {
             "prompt": self._prompt,
             "negative_prompt": self._negative_prompt,
@@ -178,11 +187,11 @@ class _Binder:
             self._write_all(parameter, values[parameter], spots, nothing)
             self.fixed |= {s.key: parameter for s in spots if s.key not in self.fixed}
 
-    def _claim_placeholders(self, request: ImageGenerationRequest) -> dict[Place, str]:
+    def _claim_placeholders(self, values: Mapping[str, Any]) -> dict[Place, str]:
         """Fills the placeholders; the texts that had them."""
         texts = {}
         skipped = self.own | self.fixed.keys()
-        for filling in fill_placeholders(self.graph, request, skipped, self.source):
+        for filling in fill_placeholders(self.graph, values, skipped, self.source):
             texts[filling.spot.key] = filling.text
             self.claimed.update(filling.placed)
             for parameter in filling.parameters:
@@ -191,10 +200,11 @@ class _Binder:
         return texts
 
     def _prompt(self, prompt: str) -> None:
-        self._write_all("prompt", prompt, self._texts.positive(), _NO_TEXT)
+        self._write_all("prompt", prompt, self._texts.positive(), self._led(_NO_TEXT))
 
     def _negative_prompt(self, negative_prompt: str) -> None:
-        self._write_all("negative_prompt", negative_prompt, self._texts.negative(), _NO_TEXT)
+        found = self._texts.negative()
+        self._write_all("negative_prompt", negative_prompt, found, self._led(_NO_TEXT))
 
     @property
     def _texts(self) -> PromptPlaces:
@@ -214,7 +224,8 @@ class _Binder:
                 offset = numbers.setdefault(repr(self._value(spot)), len(numbers))
                 self.bound.write("seed", spot, (seed + offset) % (MAX_SEED + 1))
         if not numbers:
-            self._write_all("seed", seed, found, "no sampler that adds noise was found")
+            nothing = self._led("no sampler that adds noise was found")
+            self._write_all("seed", seed, found, nothing)
 
     def _steps(self, steps: int) -> None:
         found = self.tracer.steps()
@@ -262,14 +273,15 @@ class _Binder:
         return {(entry.node_id, entry.input_name) for entry in bindings}
 
     def _model(self, model: str) -> None:
-        self._write_all("model", model, self.tracer.model_files(), "no model loader was found")
+        nothing = self._led("no model loader was found")
+        self._write_all("model", model, self.tracer.model_files(), nothing)
 
     def _loras(self, loras: Sequence[tuple[str, float]]) -> None:
         if not loras:
             return
         loaders = [i for i in self.tracer.model_loaders() if self.tracer.users(i, 0)]
         if not loaders:
-            self.bound.ignore("loras", "no model loader was found")
+            self.bound.ignore("loras", self._led("no model loader was found"))
             return
         chains = LoraChains(self.graph, loaders, self.tracer.running, self.fixed)
         for name, strength in loras:
@@ -295,7 +307,11 @@ class _Binder:
         hint = self._hints.get(parameter)
         if hint is not None and not spots_of(found):
             found = [hint]
-        self._write_all(parameter, value, found, nothing)
+        self._write_all(parameter, value, found, self._led(nothing))
+
+    def _led(self, nothing: str) -> str:
+        """Why the links led nowhere: this, or that there is nothing to start from."""
+        return nothing if self.tracer.samplers else "no sampler feeds an output of the workflow"
 
     def _write_all(self, parameter: str, value: Any, found: Sequence[Found], nothing: str) -> None:
         reasons = [item.reason for item in found if isinstance(item, DeadEnd)]

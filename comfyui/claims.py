@@ -7,7 +7,7 @@ placeholders that a text may have are in `comfyui/placeholders.py`. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -66,14 +66,14 @@ _OTHER_STRENGTH = re.compile(r"strength|lora")
 """Inputs whose strength is that of a LoRA or a control net, not of the change."""
 
 
-def given_values(request: ImageGenerationRequest) -> dict[str, Any]:
-    """The parameters that the request has a value for."""
+def given_values(request: ImageGenerationRequest, left: Container[str] = ()) -> dict[str, Any]:
+    """The parameters that the request has a value for, but those that are `left` as they are."""
     width, height = request.explicit_size
     values = {name: getattr(request, name) for name in PARAMETERS} | {
         "width": width,
         "height": height,
     }
-    return {name: value for name, value in values.items() if value is not None}
+    return {k: value for k, value in values.items() if value is not None and k not in left}
 
 
 def read_overrides(data: object, file: str) -> dict[str, list[str]]:

@@ -478,6 +478,15 @@ def test_a_graph_without_a_sampler_takes_nothing():
     assert changes(graph, **everything, loras=[("l", 1.0)]) == ({}, told)
 
 
+def test_that_no_sampler_feeds_an_output_is_told():
+    graph = basic_graph(**{"6": None})
+    graph["7"]["inputs"]["images"] = link("8")
+    graph["8"] = node("LoadImage", image="a.png")
+    for parameter, value in EVERYTHING.items():
+        why = "no sampler feeds an output of the workflow"
+        assert reason_of(graph, parameter, **{parameter: value}) == why
+
+
 # Pictures and masks
 
 

@@ -375,6 +375,14 @@ def test_every_parameter_is_in_the_graph_that_is_written(capsys):
     assert [path.name for path in Path().iterdir()] == ["out.json"]
 
 
+def test_without_a_prompt_the_text_of_the_file_stays():
+    assert exit_code("bind", "t2i_checkpoint.json", "--seed", "5", "-o", "out.json") == 0
+    expected = bundled("t2i_checkpoint.json")
+    expected["5"]["inputs"]["seed"] = 5
+    assert json.loads(Path("out.json").read_bytes()) == expected
+    assert exit_code("bind", "t2i_checkpoint.json", "--size", "1024x1024", "-o", "out.json") == 0
+
+
 def test_what_went_where_is_told_on_stderr(capsys):
     write("mine.json", bundled("t2i_checkpoint.json"))
     long = "a red fox " * 20
