@@ -217,18 +217,21 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         ImageGenerationError for what cannot be built.
         """
         _check_request(request)
+        server: Server | None = None
         info: ObjectInfo | None = None
         try:
-            info = self._servers.pick().object_info()
+            server = self._servers.pick()
+            info = server.object_info()
         except ImageGenerationError as error:
             logger.debug("building without a server: %s", error)
         plan = self._prepared(request, self._chooser.choose(request, info), info)
         seeded = replace(plan.prepared.request, seed=plan.seeds[0])
         with naming(plan.choice.name):
             graph = plan.choice.workflow.bind(seeded, info).graph
-        if info is None:
+        if server is None or info is None:
             return graph
-        return do_without_missing(graph, info, self._on_missing, plan.choice.name)[0]
+        replaced, name = server.replacements(graph), plan.choice.name
+        return do_without_missing(graph, info, self._on_missing, name, replaced)[0]
 
     def _plan(self, request: ImageGenerationRequest, server: Server) -> Plan:
         choice = self._choose(request, server)

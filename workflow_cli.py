@@ -16,12 +16,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli_shared import FAILED, OK, one_line, parse_size, print_table, say
+from cli_servers import add_server_options, known_classes, known_replacements
+from cli_shared import FAILED, OK, one_line, parse_assignment, parse_size, print_table, say
 from comfyui import loading
 from comfyui.binding import Binding, bind
 from comfyui.graph import Graph, title_of
 from comfyui.library import WorkflowLibrary
 from comfyui.object_info import ObjectInfo
+from comfyui.replacements import (
+    Replacements,
+    left_to_server,
+)
 from comfyui.survey import merged, model_files, structural_problems, survey
 from comfyui.ui_format import is_ui_format
 from comfyui.validation import WorkflowProblem
@@ -89,15 +94,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help=_FILE)
-    known = parser.add_mutually_exclusive_group()
-    known.add_argument(
-        "--server",
-        action="store_true",
-        help="ask the ComfyUI at COMFYUI_SERVER_ADDRESS what it can run",
-    )
-    known.add_argument(
-        "--object-info", metavar="F", help="take that from a saved answer of /object_info instead"
-    )
+    add_server_options(parser)
 
 
 def _add_request(parser: argparse.ArgumentParser) -> None:
@@ -116,30 +113,12 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     add(
         "--set",
         dest="extra",
-        type=_assignment,
+        type=parse_assignment,
         action="append",
         default=[],
         metavar="NODE.INPUT=VALUE",
         help="any input, by its node's id or title; the value is JSON, or else a text; repeatable",
     )
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """`node.input` and the value; a title may have an = in it."""
-    head, dot, tail = text.partition(".")
-    name, equals, value = tail.partition("=")
-    if not (head and dot and name and equals):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} sets nothing; write NODE.INPUT=VALUE, like 8.cfg=4.5"
-        )
-    try:
-        return f"{head}.{name}", json.loads(value, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        return f"{head}.{name}", value
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
 
 
 # The commands
@@ -166,18 +145,21 @@ def _list(args: argparse.Namespace, console: Console) -> int:
 
 
 def _check(args: argparse.Namespace, console: Console) -> int:
-    info = _object_info(args)
+    info = known_classes(args)
     workflow = _load(args.file, info)
     graph, found = workflow.graph, survey(workflow, info)
-    problems = [f"{problem.kind}: {problem.message}" for problem in _problems(workflow, info)]
+    replaced = known_replacements(args, graph, info)
+    problems = [f"{entry.kind}: {entry.message}" for entry in _problems(workflow, info, replaced)]
     problems += [f"binding: {failure}" for failure in found.failures]
     for problem in problems:
         print(one_line(problem))
     if not problems:
         print("No problem was found.")
+    notes = [*left_to_server(graph, replaced).values()]
     with suppress(WorkflowError):  # what nothing can stand in for is among the problems
-        for note in _without_missing(graph, workflow, info)[1]:
-            print(one_line(f"note: {note}"))
+        notes += _without_missing(graph, workflow, info, replaced)[1]
+    for note in notes:
+        print(one_line(f"note: {note}"))
     _print_block(
         "Where each parameter goes:",
         ("parameter", "input", "node", "why"),
@@ -198,11 +180,12 @@ def _check(args: argparse.Namespace, console: Console) -> int:
 
 def _bind(args: argparse.Namespace, console: Console) -> int:
     request = _request(args)
-    info = _object_info(args)
+    info = known_classes(args)
     workflow = _load(args.file, info)
     left = ("prompt",) if args.prompt is None else ()
     bound = bind(workflow, _as_sent(request, workflow, console), info, left)
-    graph, notes = _without_missing(bound.graph, workflow, info)
+    replaced = known_replacements(args, bound.graph, info)
+    graph, notes = _without_missing(bound.graph, workflow, info, replaced)
     _write(args.output, json.dumps(graph, indent=2, ensure_ascii=False) + "\n")
     print_table(
         ("parameter", "input", "value", "why"),
@@ -214,7 +197,10 @@ def _bind(args: argparse.Namespace, console: Console) -> int:
     )
     for entry in bound.ignored:
         say(console, one_line(f"{entry.parameter} is ignored: {entry.reason}"), "warning")
-    for told in [*notes, *(problem.message for problem in _problems(Workflow(graph), info))]:
+    for told in left_to_server(graph, replaced).values():
+        say(console, one_line(told))
+    problems = _problems(Workflow(graph), info, replaced)
+    for told in [*notes, *(problem.message for problem in problems)]:
         say(console, one_line(told), "warning")
     print(args.output)
     return OK
@@ -223,7 +209,7 @@ def _bind(args: argparse.Namespace, console: Console) -> int:
 def _show(args: argparse.Namespace, console: Console) -> int:
     from comfyui.page import draw_page
 
-    info = _object_info(args)
+    info = known_classes(args)
     workflow = _load(args.file, info)
     graph = workflow.graph
     if args.prompt is not None:
@@ -234,7 +220,7 @@ def _show(args: argparse.Namespace, console: Console) -> int:
         for failure in found.failures:
             say(console, one_line(str(failure)), "warning")
         bindings, ignored = found.bindings, found.ignored
-    problems = _problems(Workflow(graph), info)
+    problems = _problems(Workflow(graph), info, known_replacements(args, graph, info))
     name = workflow.source or args.file
     _write(args.html, draw_page(name, graph, bindings, ignored, problems, info))
     print(args.html)
@@ -242,45 +228,6 @@ def _show(args: argparse.Namespace, console: Console) -> int:
 
 
 # What they need
-
-
-def _object_info(args: argparse.Namespace) -> ObjectInfo | None:
-    """What a server can run, from where the options say; None when they say nothing."""
-    if args.server:
-        return _ask_server()
-    if args.object_info is None:
-        return None
-    name = args.object_info
-    try:
-        return ObjectInfo.from_dict(json.loads(Path(name).read_bytes()))
-    except OSError as error:
-        raise ConfigurationError(f"{name} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(
-            f"{name} is not JSON ({error}); save the answer of http://SERVER/object_info there"
-        ) from error
-    except WorkflowError as error:
-        raise ConfigurationError(f"{name} cannot be used: {error}") from error
-
-
-def _ask_server() -> ObjectInfo:
-    from comfyui.client import ComfyUIClient, Limits
-    from comfyui.servers import Servers
-
-    config = Config()
-    limits = Limits(
-        connect=config.get_seconds("COMFYUI_CONNECT_TIMEOUT"),
-        read=config.get_seconds("COMFYUI_READ_TIMEOUT"),
-    )
-    servers = Servers(
-        config.get_comfyui_server_address(),
-        config.get("COMFYUI_API_KEY"),
-        lambda address: ComfyUIClient(address, config.get_comfyui_client_id(), limits),
-    )
-    try:
-        return servers.pick().object_info()
-    finally:
-        servers.close()
 
 
 def _load(file: str, info: ObjectInfo | None) -> Workflow:
@@ -308,19 +255,24 @@ def _is_ui_file(path: Path) -> bool:
     return isinstance(document, dict) and is_ui_format(document)
 
 
-def _problems(workflow: Workflow, info: ObjectInfo | None) -> list[WorkflowProblem]:
-    return structural_problems(workflow.graph) if info is None else workflow.validate(info)
+def _problems(
+    workflow: Workflow, info: ObjectInfo | None, replaced: Replacements
+) -> list[WorkflowProblem]:
+    if info is None:
+        return structural_problems(workflow.graph)
+    return workflow.validate(info, replaced)
 
 
 def _without_missing(
-    graph: Graph, workflow: Workflow, info: ObjectInfo | None
+    graph: Graph, workflow: Workflow, info: ObjectInfo | None, replaced: Replacements
 ) -> tuple[Graph, list[str]]:
     """The graph without the nodes that the server lacks, and a sentence for each of them."""
     if info is None:
         return graph, []
     from comfyui.generation import do_without_missing
 
-    return do_without_missing(graph, info, "bypass", workflow.source or "given")
+    name = workflow.source or "given"
+    return do_without_missing(graph, info, "bypass", name, replaced)
 
 
 def _request(args: argparse.Namespace) -> ImageGenerationRequest:

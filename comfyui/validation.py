@@ -10,7 +10,7 @@ go with a choice) nothing is said: the server decides. Time grows linearly with 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -74,15 +74,21 @@ class WorkflowProblem:
     message: str
 
 
-def validate(graph: Graph, object_info: ObjectInfo) -> list[WorkflowProblem]:
-    """All problems at once, in the order of the graph; empty when nothing speaks against it."""
-    return list(_Validation(graph, object_info).problems())
+def validate(
+    graph: Graph, object_info: ObjectInfo, replacements: Container[str] = ()
+) -> list[WorkflowProblem]:
+    """All problems at once, in the order of the graph; empty when nothing speaks against it.
+
+    Classes in `replacements` are no problem: the server replaces them.
+    """
+    return list(_Validation(graph, object_info, replacements).problems())
 
 
 @dataclass
 class _Validation:
     graph: Graph
     object_info: ObjectInfo
+    replacements: Container[str] = ()
     suggestions_left: int = _MAX_SUGGESTIONS
     option_sets: dict[tuple[str, str], frozenset[Any]] = field(default_factory=dict)
 
@@ -93,7 +99,8 @@ class _Validation:
         for node_id in self.graph:
             known = self._class(node_id)
             if known is None:
-                yield self._unknown_node(node_id)
+                if self.graph[node_id]["class_type"] not in self.replacements:
+                    yield self._unknown_node(node_id)
             elif node_id in running:
                 yield from self._inputs(node_id, known)
             if node_id in cycles:

@@ -51,7 +51,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "style_templates",
     },
     "cli_shared": set(),
-    "workflow_cli": {"image_provider", "config", "comfyui", "cli_shared"},
+    "cli_servers": {"image_provider", "config", "comfyui"},
+    "workflow_cli": {"image_provider", "config", "comfyui", "cli_servers", "cli_shared"},
     "image_cli": {
         "cli_shared",
         "workflow_cli",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from comfyui.client import ComfyUIClient
 from comfyui.survey import merged, structural_problems, survey
 from comfyui.workflow import Workflow
 from image_cli import main
@@ -161,6 +162,31 @@ def test_a_workflow_that_the_server_can_run_has_no_problem(server, capsys):
     ]
     assert told.err == ""
     assert requests.get(server.url + "/history", timeout=10).json() == {}
+
+
+def replaced_graph():
+    """t2i_checkpoint with a node of a class that is gone between decoder and output."""
+    graph = bundled("t2i_checkpoint.json")
+    graph["20"] = {"class_type": "OldScale", "inputs": {"image": ["6", 0]}}
+    graph["7"]["inputs"]["images"] = ["20", 0]
+    return graph
+
+
+def test_a_node_that_the_server_replaces_is_told_and_no_problem(server, capsys, monkeypatch):
+    write("mine.json", replaced_graph())
+    assert exit_code("check", "mine.json", "--server") == 1
+    assert "unknown_node: node 20 OldScale" in capsys.readouterr().out
+    answer = {"OldScale": [{"new_node_id": "ImageScale", "old_node_id": "OldScale"}]}
+    monkeypatch.setattr(ComfyUIClient, "node_replacements", lambda client: answer)
+    assert exit_code("check", "mine.json", "--server") == 0
+    lines = blocks(capsys.readouterr().out)[0]
+    told = "node 20 OldScale: the server replaces it by ImageScale"
+    assert lines == ["No problem was found.", f"note: {told}"]
+    assert exit_code("bind", "mine.json", "--seed", "5", "--server", "-o", "out.json") == 0
+    assert "20" in json.loads(Path("out.json").read_bytes())
+    assert told in capsys.readouterr().err
+    assert exit_code("show", "mine.json", "--html", "out.html", "--server") == 0
+    assert "custom node pack missing" not in Path("out.html").read_text("utf-8")
 
 
 def test_a_problem_is_one_line_with_node_title_class_input_and_remedy(capsys):
