@@ -92,6 +92,21 @@ def test_where_no_sampler_changes_a_part_another_mask_is_taken():
     assert place(pictures(graph).mask) == "mask.image"
 
 
+def test_a_picture_that_only_becomes_a_mask_is_no_source():
+    graph = {
+        "first": node("LoadImage", image="m.png"),
+        "x": node("ImageToMask", image=["first", 0]),
+        **graph_with(
+            e=node("EmptyLatentImage", width=64, height=64),
+            m=node("SetLatentNoiseMask", samples=["e", 0], mask=["x", 0]),
+            d=node("Adapted", samples=["s", 0], style=["load", 0]),
+        ),
+    }
+    assert place(pictures(graph).source) == "load.image"
+    del graph["d"]["inputs"]["style"]
+    assert place(pictures(graph).source) == "no node of the workflow loads one"
+
+
 def test_pictures_of_unknown_classes_are_told_by_their_types():
     info = ObjectInfo.from_dict(
         {
