@@ -138,13 +138,12 @@ class Pictures:
                     yield Spot(node_id, name, step.way.then(node_id, f".{name}"))
                 elif not self._loads(node_id):
                     waiting += self._further(step)
-                elif not step.as_picture and step.link.slot > 0:
+                elif step.as_picture:
+                    if node_id != own:  # a mask of what the source shows is not given
+                        yield self._spot(step.way)
+                elif step.link.slot > 0:
                     how = " (its mask is the picture's alpha)" if node_id == own else ""
                     yield self._spot(step.way, how)
-                elif (
-                    step.as_picture and node_id != own
-                ):  # else it is made of what the picture shows
-                    yield self._spot(step.way)
 
     def _further(self, step: _Step) -> Iterator[_Step]:
         node = self._graph[step.link.node_id]
