@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, lines and tables for people, and the size argument.
+"""What the commands share: exit codes, lines and tables for people, and arguments of two parts.
 
 Owns what a text from a server or a file may look like on a terminal, and that a table keeps one
 line a row for programs that read it. Knows no command and nothing of pictures.
@@ -7,8 +7,9 @@ line a row for programs that read it. Knows no command and nothing of pictures.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,3 +73,21 @@ def parse_size(text: str) -> tuple[int, int]:
     if not (separator and width.isdecimal() and height.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write WIDTHxHEIGHT, like 1024x768")
     return int(width), int(height)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`node.input` and the value; a title may have an = in it."""
+    head, dot, tail = text.partition(".")
+    name, equals, value = tail.partition("=")
+    if not (head and dot and name and equals):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} sets nothing; write NODE.INPUT=VALUE, like 8.cfg=4.5"
+        )
+    try:
+        return f"{head}.{name}", json.loads(value, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return f"{head}.{name}", value
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,7 @@ from comfyui.servers import EMBEDDED, Server, Servers
 from comfyui.source_upload import Prepared, prepare
 from comfyui.status import ServerStatus, server_status
 from comfyui.workflow import Workflow
-from image_io.source_images import FROM_SETTINGS, Roots
+from image_io.source_images import FROM_SETTINGS, Roots, as_roots
 from image_provider import (
     DEFAULT_SIZE,
     FEATURES,
@@ -88,7 +88,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         i2i_workflow: str | None = None,
         inpaint_workflow: str | None = None,
         allow_absolute_workflows: bool = False,
-        source_roots: Roots = FROM_SETTINGS,
+        source_roots: Roots | str | os.PathLike[str] | Sequence[str] = FROM_SETTINGS,
         limits: Limits | None = None,
         on_missing_node: OnMissingNode = "bypass",
     ) -> None:
@@ -104,7 +104,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         self._extra_data = (
             {"api_key_comfy_org": comfy_org_api_key} if comfy_org_api_key is not None else {}
         )
-        self._source_roots = source_roots
+        self._source_roots = as_roots(source_roots)
         self._servers = Servers(server_address, api_key, self._make_client)
         named = {"t2i": default_workflow, "i2i": i2i_workflow, "inpaint": inpaint_workflow}
         configured = {mode: name for mode, name in named.items() if name}
@@ -204,8 +204,9 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
             path, unused = Path(workflow_file_path), []
             if image is not input_image_path:
                 unused.append('input_image_path is not used in mode "T2I"; pass "I2I" or "INPAINT"')
-            workflow = Workflow.from_file(path, server.object_info())
-            return self._prepared(request, Choice(path.name, workflow, warnings=unused))
+            info = server.object_info()
+            choice = Choice(path.name, Workflow.from_file(path, info), warnings=unused)
+            return self._prepared(request, choice, info)
 
         return self._run(request, CancelToken(), plan)
 
@@ -216,21 +217,25 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         ImageGenerationError for what cannot be built.
         """
         _check_request(request)
+        server: Server | None = None
         info: ObjectInfo | None = None
         try:
-            info = self._servers.pick().object_info()
+            server = self._servers.pick()
+            info = server.object_info()
         except ImageGenerationError as error:
             logger.debug("building without a server: %s", error)
-        plan = self._prepared(request, self._chooser.choose(request, info))
+        plan = self._prepared(request, self._chooser.choose(request, info), info)
         seeded = replace(plan.prepared.request, seed=plan.seeds[0])
         with naming(plan.choice.name):
             graph = plan.choice.workflow.bind(seeded, info).graph
-        if info is None:
+        if server is None or info is None:
             return graph
-        return do_without_missing(graph, info, self._on_missing, plan.choice.name)[0]
+        replaced, name = server.replacements(graph), plan.choice.name
+        return do_without_missing(graph, info, self._on_missing, name, replaced)[0]
 
     def _plan(self, request: ImageGenerationRequest, server: Server) -> Plan:
-        return self._prepared(request, self._choose(request, server))
+        choice = self._choose(request, server)
+        return self._prepared(request, choice, server.object_info())
 
     def _choose(self, request: ImageGenerationRequest, server: Server) -> Choice:
         try:
@@ -238,18 +243,16 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         except WorkflowError:  # the missing file may have been put there since the server was asked
             return self._chooser.choose(request, server.object_info(fresh=True))
 
-    def _prepared(self, request: ImageGenerationRequest, choice: Choice) -> Plan:
+    def _prepared(
+        self, request: ImageGenerationRequest, choice: Choice, info: ObjectInfo | None
+    ) -> Plan:
         if choice.is_default and mode_of(request) == "t2i":
             request = _with_default_size(request)
         if choice.model is not None:
             request = replace(request, model=choice.model)
-        prepared = prepare(
-            request,
-            choice.workflow.graph,
-            choice.name,
-            self._source_roots,
-            self._servers.own_file,
-        )
+        files, roots = self._servers.own_file, self._source_roots
+        with naming(choice.name):
+            prepared = prepare(request, choice.workflow, choice.name, roots, files, info)
         first = request.seed if request.seed is not None else secrets.randbits(_DRAWN_SEED_BITS)
         seeds = [(first + number) % (MAX_SEED + 1) for number in range(request.num_images)]
         return Plan(choice, prepared, seeds)

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli_files import FILE_HELP, add_info_options, load_workflow, object_info, write_whole
+from cli_files import FILE_HELP, load_workflow, write_whole
+from cli_servers import add_server_options, known_classes
 from cli_shared import FAILED, OK, USAGE, one_line, print_table, say
 from image_provider import ImageGenerationError
 
@@ -36,7 +37,7 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="the file to write; for many, a folder",
     )
-    add_info_options(parser)
+    add_server_options(parser)
     parser.set_defaults(command=_convert)
 
 
@@ -45,7 +46,7 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
     if len(files) > 1 and Path(args.output).is_file():
         say(console, f"{args.output} is a file; give a folder for {len(files)} files", "error")
         return USAGE
-    info = object_info(args)
+    info = known_classes(args)
     rows = [
         _converted(file, output, info)
         for file, output in zip(files, _outputs(files, args.output), strict=True)

@@ -15,13 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli_files import FILE_HELP, add_info_options, load_workflow, object_info, write_whole
-from cli_shared import FAILED, OK, one_line, parse_size, print_table, say
+from cli_files import FILE_HELP, load_workflow, write_whole
+from cli_servers import add_server_options, known_classes, known_replacements
+from cli_shared import FAILED, OK, one_line, parse_assignment, parse_size, print_table, say
 from comfyui import loading
-from comfyui.binding import Binding
+from comfyui.binding import Binding, bind
 from comfyui.graph import Graph, title_of
 from comfyui.library import WorkflowLibrary
 from comfyui.object_info import ObjectInfo
+from comfyui.replacements import (
+    Replacements,
+    left_to_server,
+)
 from comfyui.survey import merged, model_files, structural_problems, survey
 from comfyui.ui_format import is_ui_format
 from comfyui.validation import WorkflowProblem
@@ -68,15 +73,15 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     _add_file(check)
     check.set_defaults(command=_check)
-    bind = add(
+    filling = add(
         "bind",
         "write the graph that a request would send",
         't2i_flux.json --prompt "a red fox" --seed 7 --set 8.cfg=1.5 -o fox.json',
     )
-    _add_file(bind)
-    _add_request(bind)
-    bind.add_argument("-o", dest="output", required=True, metavar="OUT", help="the file to write")
-    bind.set_defaults(command=_bind)
+    _add_file(filling)
+    _add_request(filling)
+    filling.add_argument("-o", dest="output", required=True, metavar="OUT", help="file to write")
+    filling.set_defaults(command=_bind)
     show = add(
         "show", "draw a workflow as one HTML page", "t2i_flux.json --html t2i_flux.html --server"
     )
@@ -94,13 +99,13 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help=FILE_HELP)
-    add_info_options(parser)
+    add_server_options(parser)
 
 
 def _add_request(parser: argparse.ArgumentParser) -> None:
     request = parser.add_argument_group("parameters", "what is not given stays as it is")
     add = request.add_argument
-    add("--prompt", required=True, metavar="TEXT", help="what the picture shows")
+    add("--prompt", metavar="TEXT", help="what the picture shows")
     add("--negative", metavar="TEXT", help="what the picture must not show")
     add("--seed", type=int)
     add("--steps", type=int)
@@ -113,30 +118,12 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     add(
         "--set",
         dest="extra",
-        type=_assignment,
+        type=parse_assignment,
         action="append",
         default=[],
         metavar="NODE.INPUT=VALUE",
         help="any input, by its node's id or title; the value is JSON, or else a text; repeatable",
     )
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """`node.input` and the value; a title may have an = in it."""
-    head, dot, tail = text.partition(".")
-    name, equals, value = tail.partition("=")
-    if not (head and dot and name and equals):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} sets nothing; write NODE.INPUT=VALUE, like 8.cfg=4.5"
-        )
-    try:
-        return f"{head}.{name}", json.loads(value, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        return f"{head}.{name}", value
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
 
 
 # The commands
@@ -163,18 +150,21 @@ def _list(args: argparse.Namespace, console: Console) -> int:
 
 
 def _check(args: argparse.Namespace, console: Console) -> int:
-    info = object_info(args)
+    info = known_classes(args)
     workflow = load_workflow(args.file, info)
     graph, found = workflow.graph, survey(workflow, info)
-    problems = [f"{problem.kind}: {problem.message}" for problem in _problems(workflow, info)]
+    replaced = known_replacements(args, graph, info)
+    problems = [f"{entry.kind}: {entry.message}" for entry in _problems(workflow, info, replaced)]
     problems += [f"binding: {failure}" for failure in found.failures]
     for problem in problems:
         print(one_line(problem))
     if not problems:
         print("No problem was found.")
+    notes = [*left_to_server(graph, replaced).values()]
     with suppress(WorkflowError):  # what nothing can stand in for is among the problems
-        for note in _without_missing(graph, workflow, info)[1]:
-            print(one_line(f"note: {note}"))
+        notes += _without_missing(graph, workflow, info, replaced)[1]
+    for note in notes:
+        print(one_line(f"note: {note}"))
     _print_block(
         "Where each parameter goes:",
         ("parameter", "input", "node", "why"),
@@ -194,10 +184,13 @@ def _check(args: argparse.Namespace, console: Console) -> int:
 
 
 def _bind(args: argparse.Namespace, console: Console) -> int:
-    info = object_info(args)
+    request = _request(args)
+    info = known_classes(args)
     workflow = load_workflow(args.file, info)
-    bound = workflow.bind(_as_sent(_request(args), workflow, console), info)
-    graph, notes = _without_missing(bound.graph, workflow, info)
+    left = ("prompt",) if args.prompt is None else ()
+    bound = bind(workflow, _as_sent(request, workflow, console), info, left)
+    replaced = known_replacements(args, bound.graph, info)
+    graph, notes = _without_missing(bound.graph, workflow, info, replaced)
     write_whole(args.output, json.dumps(graph, indent=2, ensure_ascii=False) + "\n")
     print_table(
         ("parameter", "input", "value", "why"),
@@ -209,7 +202,10 @@ def _bind(args: argparse.Namespace, console: Console) -> int:
     )
     for entry in bound.ignored:
         say(console, one_line(f"{entry.parameter} is ignored: {entry.reason}"), "warning")
-    for told in [*notes, *(problem.message for problem in _problems(Workflow(graph), info))]:
+    for told in left_to_server(graph, replaced).values():
+        say(console, one_line(told))
+    problems = _problems(Workflow(graph), info, replaced)
+    for told in [*notes, *(problem.message for problem in problems)]:
         say(console, one_line(told), "warning")
     print(args.output)
     return OK
@@ -218,7 +214,7 @@ def _bind(args: argparse.Namespace, console: Console) -> int:
 def _show(args: argparse.Namespace, console: Console) -> int:
     from comfyui.page import draw_page
 
-    info = object_info(args)
+    info = known_classes(args)
     workflow = load_workflow(args.file, info)
     graph = workflow.graph
     if args.prompt is not None:
@@ -229,7 +225,7 @@ def _show(args: argparse.Namespace, console: Console) -> int:
         for failure in found.failures:
             say(console, one_line(str(failure)), "warning")
         bindings, ignored = found.bindings, found.ignored
-    problems = _problems(Workflow(graph), info)
+    problems = _problems(Workflow(graph), info, known_replacements(args, graph, info))
     name = workflow.source or args.file
     write_whole(args.html, draw_page(name, graph, bindings, ignored, problems, info))
     print(args.html)
@@ -249,25 +245,30 @@ def _is_ui_file(path: Path) -> bool:
     return isinstance(document, dict) and is_ui_format(document)
 
 
-def _problems(workflow: Workflow, info: ObjectInfo | None) -> list[WorkflowProblem]:
-    return structural_problems(workflow.graph) if info is None else workflow.validate(info)
+def _problems(
+    workflow: Workflow, info: ObjectInfo | None, replaced: Replacements
+) -> list[WorkflowProblem]:
+    if info is None:
+        return structural_problems(workflow.graph)
+    return workflow.validate(info, replaced)
 
 
 def _without_missing(
-    graph: Graph, workflow: Workflow, info: ObjectInfo | None
+    graph: Graph, workflow: Workflow, info: ObjectInfo | None, replaced: Replacements
 ) -> tuple[Graph, list[str]]:
     """The graph without the nodes that the server lacks, and a sentence for each of them."""
     if info is None:
         return graph, []
     from comfyui.generation import do_without_missing
 
-    return do_without_missing(graph, info, "bypass", workflow.source or "given")
+    name = workflow.source or "given"
+    return do_without_missing(graph, info, "bypass", name, replaced)
 
 
 def _request(args: argparse.Namespace) -> ImageGenerationRequest:
     width, height = args.size or (DEFAULT_SIZE, DEFAULT_SIZE)
-    return ImageGenerationRequest(
-        prompt=args.prompt,
+    request = ImageGenerationRequest(
+        prompt=args.prompt or "",
         negative_prompt=args.negative,
         width=width,
         height=height,
@@ -280,6 +281,9 @@ def _request(args: argparse.Namespace) -> ImageGenerationRequest:
         model=args.model,
         extra=dict(args.extra),
     )
+    if args.prompt is None and args.size is None and request == ImageGenerationRequest(""):
+        raise ValueError("nothing to fill in was given; give --prompt or another of the parameters")
+    return request
 
 
 def _as_sent(
@@ -289,7 +293,7 @@ def _as_sent(
     from comfyui.source_upload import prepare
 
     unpictured = replace(request, source_image_url=None, mask_image_url=None)
-    prepared = prepare(unpictured, workflow.graph, workflow.source or "given", None)
+    prepared = prepare(unpictured, workflow, workflow.source or "given", None)
     if "size" in prepared.notes:
         sides = (prepared.notes["size"][key] for key in ("asked", "used"))
         asked, used = ("x".join(map(str, side)) for side in sides)

@@ -7,25 +7,27 @@ that found no place is listed as ignored with the reason, never dropped in silen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from comfyui.bound_workflow import Binding, BoundWorkflow, Ignored
 from comfyui.claims import (
+    PARAMETERS,
     PREFIX_INPUT,
-    bindings_file,
     given_values,
+    hinted_spots,
     named_spot,
     overridden_spots,
     prefix_spots,
     titled_spots,
 )
-from comfyui.following import DeadEnd, Found, Spot
-from comfyui.loras import LoraChain
+from comfyui.following import DeadEnd, Found, Spot, spots_of
+from comfyui.loras import LoraChains
 from comfyui.modes import find_mode
 from comfyui.object_info import ObjectInfo
+from comfyui.pictures import Pictures
 from comfyui.placeholders import (
     Place,
     fill_placeholders,
@@ -33,8 +35,9 @@ from comfyui.placeholders import (
     keep_placeholders,
     restore_placeholders,
 )
+from comfyui.prompt_places import PromptPlaces
 from comfyui.tracing import Tracer
-from image_provider import MAX_SEED, WorkflowError
+from image_provider import MAX_SEED
 
 if TYPE_CHECKING:
     from comfyui.workflow import Workflow
@@ -42,8 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Binding", "BoundWorkflow", "Ignored", "bind"]
 
-_MOST_PLACES = 10
-"""Candidates that an error names."""
+_NO_TEXT = "no sampler has a text encoder on this side"
 
 
 class _Range(NamedTuple):
@@ -56,9 +58,12 @@ class _Range(NamedTuple):
 
 
 def bind(
-    workflow: Workflow, request: ImageGenerationRequest, object_info: ObjectInfo | None = None
+    workflow: Workflow,
+    request: ImageGenerationRequest,
+    object_info: ObjectInfo | None = None,
+    left: Container[str] = (),
 ) -> BoundWorkflow:
-    """The request's values on a copy of the workflow's graph.
+    """The request's values on a copy of the workflow's graph; parameters in `left` stay.
 
     What the user says wins: `extra`, the bindings file beside the workflow, titles, placeholders;
     then the links decide. `source_image_url` and `mask_image_url` are written as they are: whoever
@@ -69,7 +74,7 @@ def bind(
     binder = _Binder(bound, object_info, workflow.source)
     binder.bind_extra(request.node_inputs)
     binder.bind_mode(request.source_image_url is not None)
-    binder.bind(request, workflow.overrides)
+    binder.bind(request, given_values(request, left), workflow.overrides)
     return bound
 
 
@@ -112,20 +117,31 @@ class _Binder:
         self._claim(parameter, spots, {parameter: value}, nothing)
 
     def bind_mode(self, wants_picture: bool) -> None:
-        """Sets the switches between text-to-image and image-to-image, where there are some."""
-        switches = find_mode(self.graph, wants_picture, self.object_info)
-        for spot, value in switches.items():
-            if spot.key not in self.fixed:
-                self.bound.write("source_image_url", spot, value)
-                self.fixed[spot.key] = "the mode"
+        """Sets the switches between text-to-image and image-to-image, where there are some.
 
-    def bind(self, request: ImageGenerationRequest, overrides: Mapping[str, Sequence[str]]) -> None:
-        """Writes the request's fields."""
-        values = given_values(request)
+        One that the user set the other way says that he wants that, whatever picture there is.
+        """
+        for wanted in (wants_picture, not wants_picture):
+            switches = find_mode(self.graph, wanted, self.object_info)
+            if all(spot.key not in self.fixed for spot in switches):
+                for spot, value in switches.items():
+                    self.bound.write("source_image_url", spot, value)
+                    self.fixed[spot.key] = "the mode"
+                return
+
+    def bind(
+        self,
+        request: ImageGenerationRequest,
+        values: Mapping[str, Any],
+        overrides: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Writes the request's fields, of which `values` has those that are given."""
         ranges = [] if request.steps is None else self._ranges()
         self._claim_overrides(values, overrides)
         self._claim_titles(values)
-        filled = self._claim_placeholders(request)
+        # A size that was not given has a number all the same; a placeholder has to become one.
+        size = {"width": int(request.width), "height": int(request.height)}
+        filled = self._claim_placeholders({**values, **size})
         rules: dict[str, Callable[[Any], None]] = {
             "prompt": self._prompt,
             "negative_prompt": self._negative_prompt,
@@ -151,10 +167,10 @@ class _Binder:
         self, values: Mapping[str, Any], overrides: Mapping[str, Sequence[str]]
     ) -> None:
         """Writes where the bindings file says."""
-        for parameter, spots in overridden_spots(
-            self.graph, overrides, self.object_info, self.source
-        ).items():
-            self._claim(parameter, spots, values)
+        spots = overridden_spots(self.graph, overrides, self.object_info, self.source)
+        for parameter in PARAMETERS:
+            if parameter in spots:
+                self._claim(parameter, spots[parameter], values)
 
     def _claim_titles(self, values: Mapping[str, Any]) -> None:
         """Writes where a title says; a text with placeholders is left to them."""
@@ -171,11 +187,11 @@ class _Binder:
             self._write_all(parameter, values[parameter], spots, nothing)
             self.fixed |= {s.key: parameter for s in spots if s.key not in self.fixed}
 
-    def _claim_placeholders(self, request: ImageGenerationRequest) -> dict[Place, str]:
+    def _claim_placeholders(self, values: Mapping[str, Any]) -> dict[Place, str]:
         """Fills the placeholders; the texts that had them."""
         texts = {}
         skipped = self.own | self.fixed.keys()
-        for filling in fill_placeholders(self.graph, request, skipped, self.source):
+        for filling in fill_placeholders(self.graph, values, skipped, self.source):
             texts[filling.spot.key] = filling.text
             self.claimed.update(filling.placed)
             for parameter in filling.parameters:
@@ -183,85 +199,37 @@ class _Binder:
                 self.fixed[filling.spot.key] = parameter
         return texts
 
-    def _taken(self, spot: Spot) -> str:
-        return f"{self.fixed[spot.key]} sets {spot.node_id}.{spot.input_name}"
-
     def _prompt(self, prompt: str) -> None:
-        leading = self.tracer.texts("positive", of_noisy=True)
-        self._text("prompt", prompt, self.tracer.texts("positive"), leading)
+        self._write_all("prompt", prompt, self._texts.positive(), self._led(_NO_TEXT))
 
     def _negative_prompt(self, negative_prompt: str) -> None:
-        positive = self.tracer.texts("positive")
-        taken = {spot.key for found in positive.values() for spot in _spots(found)}
-        negative = self.tracer.texts("negative")
-        for encoder, found in negative.items():
-            if taken & {spot.key for spot in _spots(found)}:
-                name = self.tracer.name(encoder)
-                negative[encoder] = [DeadEnd(f"{name} holds the text of the prompt")]
-        leading = self.tracer.texts("negative", of_noisy=True)
-        self._text("negative_prompt", negative_prompt, negative, leading)
+        found = self._texts.negative()
+        self._write_all("negative_prompt", negative_prompt, found, self._led(_NO_TEXT))
 
-    def _text(
-        self,
-        parameter: str,
-        text: str,
-        encoders: dict[str, list[Found]],
-        leading: Collection[str],
-    ) -> None:
-        """Writes a text; encoders of one picture keep having one, others compete for it."""
-        texts = self._different(encoders, leading)
-        if len(set(texts.values())) > 1:
-            # What is only previewed on the way is no match for what is saved.
-            kept = self.tracer.kept()
-            if len({before for encoder, before in texts.items() if encoder in kept}) != 1:
-                raise self._ambiguous(parameter, encoders, list(texts))
-            encoders = {i: found for i, found in encoders.items() if i in kept}
-        found = [item for items in encoders.values() for item in items]
-        self._write_all(parameter, text, found, "no sampler has a text encoder on this side")
+    @property
+    def _texts(self) -> PromptPlaces:
+        return PromptPlaces(self.tracer, self.fixed, self.source, self._hints.get("prompt"))
 
-    def _different(
-        self, encoders: Mapping[str, list[Found]], leading: Iterable[str]
-    ) -> dict[str, str]:
-        """What each encoder has now, of those that nobody told what to have."""
-        texts = {}
-        for encoder in leading:
-            free = [spot for spot in _spots(encoders[encoder]) if spot.key not in self.fixed]
-            if free:
-                texts[encoder] = repr(sorted({repr(self._value(spot)) for spot in free}))
-        return texts
-
-    def _ambiguous(
-        self, parameter: str, encoders: Mapping[str, list[Found]], candidates: list[str]
-    ) -> WorkflowError:
-        spots = [next(iter(_spots(encoders[encoder]))) for encoder in candidates]
-        places = [self.tracer.name(encoder) for encoder in candidates[:_MOST_PLACES]]
-        more = f" and {len(spots) - len(places)} more" if len(spots) > len(places) else ""
-        return WorkflowError(
-            f"workflow {self.source or 'given'}: {parameter} could go to {', '.join(places)}{more}"
-            ", which have different texts; set all but one of them yourself, for example "
-            f'extra={{"{spots[0].node_id}.{spots[0].input_name}": "…"}}, or name the places in '
-            f'{bindings_file(self.source)}: {{"{parameter}": '
-            f'["{spots[0].node_id}.{spots[0].input_name}"]}}',
-            file=self.source,
-            node_id=spots[0].node_id,
-            class_type=self.graph[spots[0].node_id]["class_type"],
-            input_name=spots[0].input_name,
-        )
+    @cached_property
+    def _hints(self) -> dict[str, Spot]:
+        """Places that titles suggest; they count where the links lead nowhere."""
+        return hinted_spots(self.tracer, self.tracer.running)
 
     def _seed(self, seed: int) -> None:
         found = self.tracer.seeds()
         # Samplers that had one seed keep having one; others get the next, and the next.
         numbers: dict[str, int] = {}
-        for spot in _spots(found):
+        for spot in spots_of(found):
             if spot.key not in self.fixed:
                 offset = numbers.setdefault(repr(self._value(spot)), len(numbers))
                 self.bound.write("seed", spot, (seed + offset) % (MAX_SEED + 1))
         if not numbers:
-            self._write_all("seed", seed, found, "no sampler that adds noise was found")
+            nothing = self._led("no sampler that adds noise was found")
+            self._write_all("seed", seed, found, nothing)
 
     def _steps(self, steps: int) -> None:
         found = self.tracer.steps()
-        self._write_all("steps", steps, found, "no sampler or scheduler with steps was found")
+        self._write_led("steps", steps, found, "no sampler or scheduler with steps was found")
 
     def _ranges(self) -> list[_Range]:
         """Which part of the steps each sampler runs that does not run all, as it stands."""
@@ -275,74 +243,98 @@ class _Binder:
         for spot, number, of, before in ranges:
             steps = self._value(of)
             are_numbers = all(type(value) is int for value in (number, before, steps))
-            if spot.key not in self.fixed and are_numbers and 0 < number < before:
+            if spot.key not in self.fixed and are_numbers and 0 < number <= before:
                 self.bound.write("steps", spot, (number * steps + before // 2) // before)
 
     def _guidance(self, scale: float) -> None:
         found = self.tracer.guidance() or self.tracer.cfg()
-        self._write_all("guidance_scale", scale, found, "no guidance or cfg input was found")
+        self._write_led("guidance_scale", scale, found, "no guidance or cfg input was found")
 
     def _strength(self, strength: float) -> None:
+        # Where every latent is new there is nothing to keep, whatever a title says.
+        write = self._write_all if self.tracer.new_latents else self._write_led
         nothing = "no sampler with denoise starts from a picture"
-        self._write_all("strength", strength, self.tracer.denoise(), nothing)
+        write("strength", strength, self.tracer.denoise(), nothing)
 
     def _width(self, width: int) -> None:
-        self._write_all("width", width, self.tracer.size("width"), "there is no empty latent")
+        self._write_led("width", width, self.tracer.size("width"), "there is no empty latent")
 
     def _height(self, height: int) -> None:
         found = self.tracer.size("height")
-        shared = [spot for spot in _spots(found) if spot.key in self._written("width")]
+        shared = [spot for spot in spots_of(found) if spot.key in self._written("width")]
         if any(self._value(spot) != height for spot in shared):
             reason = "width and height are one value in this workflow, and it has the width"
             self.bound.ignore("height", reason)
         else:
-            self._write_all("height", height, found, "there is no empty latent")
+            self._write_led("height", height, found, "there is no empty latent")
 
     def _written(self, parameter: str) -> set[tuple[str, str]]:
         bindings = (entry for entry in self.bound.bindings if entry.parameter == parameter)
         return {(entry.node_id, entry.input_name) for entry in bindings}
 
     def _model(self, model: str) -> None:
-        self._write_all("model", model, self.tracer.model_files(), "no model loader was found")
+        nothing = self._led("no model loader was found")
+        self._write_all("model", model, self.tracer.model_files(), nothing)
 
     def _loras(self, loras: Sequence[tuple[str, float]]) -> None:
         if not loras:
             return
         loaders = [i for i in self.tracer.model_loaders() if self.tracer.users(i, 0)]
         if not loaders:
-            self.bound.ignore("loras", "no model loader was found")
+            self.bound.ignore("loras", self._led("no model loader was found"))
             return
-        chain = LoraChain(self.graph, loaders[0], self.tracer.running, self.fixed)
+        chains = LoraChains(self.graph, loaders, self.tracer.running, self.fixed)
         for name, strength in loras:
-            found = chain.apply(name, strength)
-            if isinstance(found, Spot):
-                self.bound.note("loras", found, (name, strength))
-            else:
-                self.bound.ignore("loras", f"{name}: {found.reason}")
+            found = chains.apply(name, strength)
+            for spot in spots_of(found):
+                self.bound.note("loras", spot, (name, strength))
+            for item in found:
+                if isinstance(item, DeadEnd):
+                    self.bound.ignore("loras", f"{name}: {item.reason}")
+
+    @cached_property
+    def _pictures(self) -> Pictures:
+        return Pictures(self.tracer)
 
     def _image(self, image: str) -> None:
-        self._write_first("source_image_url", image, self.tracer.source_image())
+        self._write_all("source_image_url", image, [self._pictures.source], "")
 
     def _mask(self, mask: str) -> None:
-        self._write_first("mask_image_url", mask, self.tracer.mask_image())
+        self._write_all("mask_image_url", mask, [self._pictures.mask], "")
 
-    def _write_first(self, parameter: str, value: str, spot: Spot | None) -> None:
-        nothing = "no node of the workflow loads one"
-        self._write_all(parameter, value, [DeadEnd(nothing) if spot is None else spot], nothing)
+    def _write_led(self, parameter: str, value: Any, found: Sequence[Found], nothing: str) -> None:
+        """Writes where the links lead, else where a title suggests."""
+        hint = self._hints.get(parameter)
+        if hint is not None and not spots_of(found):
+            found = [hint]
+        self._write_all(parameter, value, found, self._led(nothing))
+
+    def _led(self, nothing: str) -> str:
+        """Why the links led nowhere: this, or that there is nothing to start from."""
+        return nothing if self.tracer.samplers else "no sampler feeds an output of the workflow"
 
     def _write_all(self, parameter: str, value: Any, found: Sequence[Found], nothing: str) -> None:
-        spots = _spots(found)
-        free = [spot for spot in spots if spot.key not in self.fixed]
-        for spot in free:
-            self.bound.write(parameter, spot, deepcopy(value))
-        if not free:
-            reasons = [item.reason for item in found if isinstance(item, DeadEnd)]
-            reasons += [self._taken(spot) for spot in spots]
-            self.bound.ignore(parameter, "; ".join(dict.fromkeys(reasons or [nothing])))
+        reasons = [item.reason for item in found if isinstance(item, DeadEnd)]
+        placed = False
+        for spot in spots_of(found):
+            reason = self._why_not(parameter, spot, value)
+            if reason is None:
+                self.bound.write(parameter, spot, deepcopy(value))
+                placed = True
+            else:
+                reasons.append(reason)
+        if not placed:
+            why = "; ".join(dict.fromkeys(reasons or [nothing]))
+            self.bound.ignore(parameter, why, is_overruled=bool(spots_of(found)))
+
+    def _why_not(self, parameter: str, spot: Spot, value: Any) -> str | None:
+        """What keeps a value from a place that is there; None where nothing does."""
+        place = f"{spot.node_id}.{spot.input_name}"
+        if parameter == "mask_image_url" and spot.key in self._written("source_image_url"):
+            if self._value(spot) == value:
+                return None
+            return f"{place} holds the source, whose alpha is the mask: give one file for both"
+        return f"{self.fixed[spot.key]} sets {place}" if spot.key in self.fixed else None
 
     def _value(self, spot: Spot) -> Any:
         return self.graph[spot.node_id]["inputs"].get(spot.input_name)
-
-
-def _spots(found: Iterable[Found]) -> list[Spot]:
-    return [item for item in found if isinstance(item, Spot)]

@@ -26,10 +26,14 @@ class Binding:
 
 @dataclass(frozen=True)
 class Ignored:
-    """A parameter that found no place, and why."""
+    """A parameter that found no place, and why.
+
+    `is_overruled` where there is one, which something else of the request or its workflow sets.
+    """
 
     parameter: str
     reason: str
+    is_overruled: bool = False
 
 
 @dataclass
@@ -40,9 +44,9 @@ class BoundWorkflow:
     bindings: list[Binding] = field(default_factory=list)
     ignored: list[Ignored] = field(default_factory=list)
 
-    def ignore(self, parameter: str, reason: str) -> None:
+    def ignore(self, parameter: str, reason: str, is_overruled: bool = False) -> None:
         """Notes that a parameter found no place."""
-        self.ignored.append(Ignored(parameter, reason))
+        self.ignored.append(Ignored(parameter, reason, is_overruled))
 
     def note(self, parameter: str, spot: Spot, value: Any) -> None:
         """Notes where a parameter went."""

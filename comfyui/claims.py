@@ -6,12 +6,13 @@ placeholders that a text may have are in `comfyui/placeholders.py`. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Container, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from comfyui.following import NUMBER, TEXT, Follower, Kind, Spot
-from comfyui.graph import Graph, Node, find_by_title, title_of
+from comfyui.graph import Graph, Node, consumers, find_by_title, title_of
 from comfyui.object_info import ObjectInfo
 from image_provider import ImageGenerationRequest, WorkflowError
 
@@ -37,36 +38,42 @@ PREFIX_INPUT = "filename_prefix"
 
 
 class _Telling(NamedTuple):
-    """Titles that name a parameter, and the inputs of such a node that take it, best first."""
+    """Titles that name a parameter, and the inputs of such a node that take it, best first.
+
+    `hints` are words that a node can have for another reason, such as the width of an upscale.
+    """
 
     titles: tuple[str, ...]
+    hints: tuple[str, ...]
     inputs: tuple[str, ...]
     kind: Kind
 
 
 _TEXT_NODE = ("text", "value", "prompt", "string")
 _TITLES = {
-    "prompt": _Telling(("positive prompt", "prompt"), _TEXT_NODE, TEXT),
-    "negative_prompt": _Telling(("negative prompt",), _TEXT_NODE, TEXT),
-    "seed": _Telling(("seed", "noise seed"), ("seed", "noise_seed", "value"), NUMBER),
-    "steps": _Telling(("steps",), ("steps", "value"), NUMBER),
-    "guidance_scale": _Telling(("guidance", "cfg"), ("guidance", "cfg", "value"), NUMBER),
-    "strength": _Telling(("strength", "denoise"), ("denoise", "value"), NUMBER),
-    "width": _Telling(("width",), ("width", "value"), NUMBER),
-    "height": _Telling(("height",), ("height", "value"), NUMBER),
-    "source_image_url": _Telling(("input image", "source image"), ("image",), TEXT),
-    "mask_image_url": _Telling(("mask", "input mask", "mask image"), ("image", "mask"), TEXT),
+    "prompt": _Telling(("positive prompt",), ("prompt",), _TEXT_NODE, TEXT),
+    "negative_prompt": _Telling(("negative prompt",), (), _TEXT_NODE, TEXT),
+    "seed": _Telling(("seed", "noise seed"), (), ("seed", "noise_seed", "value"), NUMBER),
+    "steps": _Telling((), ("steps",), ("steps", "value"), NUMBER),
+    "guidance_scale": _Telling((), ("guidance", "cfg"), ("guidance", "cfg", "value"), NUMBER),
+    "strength": _Telling((), ("strength", "denoise"), ("denoise", "value"), NUMBER),
+    "width": _Telling((), ("width",), ("width", "value"), NUMBER),
+    "height": _Telling((), ("height",), ("height", "value"), NUMBER),
+    "source_image_url": _Telling(("input image", "source image"), (), ("image",), TEXT),
+    "mask_image_url": _Telling(("mask", "input mask", "mask image"), (), ("image", "mask"), TEXT),
 }
+_OTHER_STRENGTH = re.compile(r"strength|lora")
+"""Inputs whose strength is that of a LoRA or a control net, not of the change."""
 
 
-def given_values(request: ImageGenerationRequest) -> dict[str, Any]:
-    """The parameters that the request has a value for."""
+def given_values(request: ImageGenerationRequest, left: Container[str] = ()) -> dict[str, Any]:
+    """The parameters that the request has a value for, but those that are `left` as they are."""
     width, height = request.explicit_size
     values = {name: getattr(request, name) for name in PARAMETERS} | {
         "width": width,
         "height": height,
     }
-    return {name: value for name, value in values.items() if value is not None}
+    return {k: value for k, value in values.items() if value is not None and k not in left}
 
 
 def read_overrides(data: object, file: str) -> dict[str, list[str]]:
@@ -162,18 +169,38 @@ def prefix_spots(graph: Graph) -> list[Spot]:
 
 
 def titled_spots(follower: Follower, node_ids: list[str]) -> dict[str, Spot]:
-    """The input that a node's title claims for a parameter, where one node alone claims it."""
-    titles: dict[str, list[str]] = {}
+    """The input that a title claims for a parameter, where one place alone is claimed."""
+    titles = {parameter: telling.titles for parameter, telling in _TITLES.items()}
+    return _spots_by_title(follower, node_ids, titles)
+
+
+def hinted_spots(follower: Follower, node_ids: list[str]) -> dict[str, Spot]:
+    """The same by titles that only suggest a parameter, for where the links leave it open."""
+    hints = {parameter: telling.hints for parameter, telling in _TITLES.items()}
+    spots = _spots_by_title(follower, node_ids, hints)
+    strength = spots.get("strength")
+    if strength is not None:
+        used = consumers(follower.graph).get(strength.node_id, ())
+        if any(_OTHER_STRENGTH.search(consumer.input_name) for consumer in used):
+            del spots["strength"]
+    return spots
+
+
+def _spots_by_title(
+    follower: Follower, node_ids: list[str], wanted: Mapping[str, tuple[str, ...]]
+) -> dict[str, Spot]:
+    titled: dict[str, list[str]] = {}
     for node_id in node_ids:
         node = follower.graph[node_id]
         if node.get("_meta", {}).get("title"):
-            titles.setdefault(title_of(node).strip().casefold(), []).append(node_id)
+            titled.setdefault(title_of(node).strip().casefold(), []).append(node_id)
     claims = {}
-    for parameter, telling in _TITLES.items():
-        found = [node_id for title in telling.titles for node_id in titles.get(title, ())]
-        spot = _spot_of(follower, found[0], telling) if len(found) == 1 else None
-        if spot is not None:
-            claims[parameter] = spot
+    for parameter, titles in wanted.items():
+        found = [node_id for title in titles for node_id in titled.get(title, ())]
+        spots = (_spot_of(follower, node_id, _TITLES[parameter]) for node_id in found)
+        places = {spot.key: spot for spot in spots if spot is not None}
+        if len(places) == 1:
+            claims[parameter] = places.popitem()[1]
     return claims
 
 

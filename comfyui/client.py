@@ -103,6 +103,16 @@ class ComfyUIClient:
         """GET /object_info: every node class of the server."""
         return self._get_dict("/object_info")
 
+    def node_replacements(self) -> dict[str, Any]:
+        """GET /node_replacements: the classes that the server replaces; {} before 0.14."""
+        try:
+            answer = self._send("GET", "/node_replacements").json_or_none()
+        except InvalidRequestError as error:
+            if error.status in (404, 405):
+                return {}
+            raise
+        return answer if isinstance(answer, dict) else {}
+
     def queue(self) -> dict[str, Any]:
         """GET /queue: `queue_running` and `queue_pending`."""
         return self._get_dict("/queue", read_timeout=self._patience)

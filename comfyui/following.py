@@ -7,13 +7,13 @@ path that led to it; a `DeadEnd` says why there is none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
 from comfyui.graph import Graph, Link, as_link, consumers, links_of
-from comfyui.prompt_texts import source_names, user_score
+from comfyui.prompt_texts import fills_in, is_template, source_names, user_score
 from comfyui.switches import handed_on, switch_of
 
 _LONGEST_PATH = 30
@@ -27,12 +27,16 @@ class Kind(NamedTuple):
     types: tuple[type, ...]
 
 
-TEXT = Kind(("value", "text", "string", "prompt"), (str,))
+TEXT = Kind(("value", "text", "string", "prompt", "wildcard_text", "positive", "negative"), (str,))
 FLAG = Kind(("value", "boolean", "int", "number"), (bool, int))
 NUMBER = Kind(("value", "int", "float", "number", "seed", "noise_seed"), (int, float))
 
 # Nodes that give several values, by their slots: KSampler Config (rgthree-comfy, py/).
 _VALUES_BY_SLOT = {"KSampler Config (rgthree)": ("steps_total", "refiner_step", "cfg")}
+# Texts of both sides on one node, which gives them in this order: SDXLPromptStyler, easy-use.
+_SIDED_TEXTS = (("text_positive", "text_negative"), ("positive", "negative"))
+_FILLED_FROM = {"wildcard_text": "populated_text"}
+"""Inputs that are typed into, and what a pack fills from them when it does (Impact Pack)."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,9 +80,13 @@ class Spot:
 
 @dataclass(frozen=True)
 class DeadEnd:
-    """Why following the links led to no input that could be written."""
+    """Why following the links led to no input that could be written.
+
+    `rivals` are the inputs whose texts are put together there, when several may be the user's.
+    """
 
     reason: str
+    rivals: tuple[Spot, ...] = field(default=(), compare=False)
 
 
 Found = Spot | DeadEnd
@@ -105,7 +113,17 @@ class Follower:
         best = [spot for spot, score in parts.items() if score == highest]
         if len(best) == 1:
             return best[0]
-        return DeadEnd(f"{way}.{name} is computed by {self.name(ended.node_id)}")
+        return DeadEnd(f"{way}.{name} is computed by {self.name(ended.node_id)}", tuple(best))
+
+    def text_holders(self, at: str | Way, name: str) -> list[Found]:
+        """`holder` of a text, with the input that is filled from that one, where there is one."""
+        found = self.holder(at, name, TEXT)
+        if not isinstance(found, Spot) or found.input_name not in _FILLED_FROM:
+            return [found]
+        filled = _FILLED_FROM[found.input_name]
+        if not isinstance(self.graph[found.node_id]["inputs"].get(filled), str):
+            return [found]
+        return [found, Spot(found.node_id, filled, f"filled from {found.path}")]
 
     def _kept(self, way: Way, name: str, kind: Kind, seen: set[str]) -> Found | Way:
         """Where a value is kept; the way to the node that computes it where one does."""
@@ -134,22 +152,32 @@ class Follower:
         if kind is NUMBER and node["class_type"] in _VALUES_BY_SLOT:
             names = _VALUES_BY_SLOT[node["class_type"]][link.slot : link.slot + 1]
         inputs = node["inputs"]
+        if kind is TEXT:
+            if fills_in(inputs):
+                return []
+            pairs = (pair for pair in _SIDED_TEXTS if inputs.keys() >= {*pair})
+            names = next((pair[link.slot : link.slot + 1] for pair in pairs), names)
         return [key for key in names if key in inputs and _may_hold(inputs[key], kind)]
 
-    def _parts(self, way: Way) -> dict[Spot, tuple[int, float]]:
+    def _parts(self, way: Way) -> dict[Spot, tuple[int, bool, float]]:
         """Every text that a node puts together, by whatever nodes between, and how it scores.
 
-        Of equal ones what has a node of its own is the user's, then what is put together first.
+        Of equal ones the user's is what another is not put into, then what has a node of its own,
+        then what is put together first.
         """
         waiting, seen, parts = [way], {way.node_id}, {}
         for way in waiting:  # grows while it is walked
-            for name in source_names(self.graph[way.node_id]["inputs"]):
+            inputs = self.graph[way.node_id]["inputs"]
+            for name in source_names(inputs):
                 ended = self._kept(way, name, TEXT, seen)
                 if isinstance(ended, Way):
                     waiting.append(ended)
                 elif isinstance(ended, Spot):
-                    rank = inf if ended.node_id != way.node_id else way.steps
-                    parts[ended] = user_score(self.graph[ended.node_id], ended.input_name), rank
+                    node, rank = self.graph[ended.node_id], inf
+                    if ended.node_id == way.node_id:
+                        rank = way.steps
+                    is_whole = not is_template(inputs, node["inputs"][ended.input_name])
+                    parts[ended] = user_score(node, ended.input_name), is_whole, rank
         return parts
 
     def past_switches(self, node_id: str, name: str) -> tuple[str, str, str]:
@@ -180,15 +208,20 @@ class Follower:
         waiting = [node_id for node_id in node_ids if node_id in self.graph]
         found = set(waiting)
         while waiting:
-            node_id = waiting.pop()
-            chosen = handed_on(self.graph, node_id)
-            switch = None if chosen is None else switch_of(self.graph[node_id])
-            for name, link in links_of(self.graph[node_id]):
-                is_new = link.node_id in self.graph and link.node_id not in found
-                if is_new and (chosen is None or name in (chosen, switch and switch.selector)):
+            for _, link in self.active_links(waiting.pop()):
+                if link.node_id in self.graph and link.node_id not in found:
                     found.add(link.node_id)
                     waiting.append(link.node_id)
         return found
+
+    def active_links(self, node_id: str) -> Iterator[tuple[str, Link]]:
+        """The linked inputs of a node; of a switch the chosen one and what chooses."""
+        node = self.graph[node_id]
+        chosen = handed_on(self.graph, node_id)
+        switch = None if chosen is None else switch_of(node)
+        for name, link in links_of(node):
+            if chosen is None or name in (chosen, switch and switch.selector):
+                yield name, link
 
     def follow(self, way: Way, name: str) -> tuple[Link, Way] | None:
         """The node behind an input, past switches; None when there is none."""
@@ -201,6 +234,11 @@ class Follower:
     def name(self, node_id: str) -> str:
         """Class and id, as paths show a node."""
         return f"{self.graph[node_id]['class_type']} {node_id}"
+
+
+def spots_of(found: Iterable[Found]) -> list[Spot]:
+    """The places that can be written."""
+    return [item for item in found if isinstance(item, Spot)]
 
 
 def downstream(node_ids: Iterable[str], takers: Mapping[str, Iterable[str]]) -> set[str]:

@@ -20,6 +20,7 @@ from comfyui.jobs import CancelToken, Job
 from comfyui.missing_nodes import bypass_missing
 from comfyui.object_info import ObjectInfo
 from comfyui.prompt_errors import describe_node_errors
+from comfyui.replacements import Replacements, left_to_server
 from comfyui.reporting import ProgressReporter, describe_bindings, report_ignored
 from comfyui.results import fetch_images
 from comfyui.servers import Server, Servers
@@ -121,7 +122,10 @@ class Generation:
         info = self._server.object_info()
         for number, seed in enumerate(self._plan.seeds):
             bound = self._plan.choice.workflow.bind(replace(self._request, seed=seed), info)
-            graph, notes = do_without_missing(bound.graph, info, self._on_missing, self._name)
+            replaced = self._server.replacements(bound.graph)
+            graph, notes = do_without_missing(
+                bound.graph, info, self._on_missing, self._name, replaced
+            )
             if number == 0:
                 self._note_binding(bound)
                 self.metadata["warnings"] += notes
@@ -195,19 +199,28 @@ def naming(name: str) -> Iterator[None]:
 
 
 def do_without_missing(
-    graph: Graph, info: ObjectInfo, on_missing: OnMissingNode, name: str
+    graph: Graph,
+    info: ObjectInfo,
+    on_missing: OnMissingNode,
+    name: str,
+    replacements: Replacements,
 ) -> tuple[Graph, list[str]]:
     """The graph without the nodes that the server lacks, and a sentence for each of them.
 
-    Raises WorkflowError for one that nothing can stand in for, or for any with "error".
+    Those that the server itself replaces stay. Raises WorkflowError for one that nothing can stand
+    in for, or for any with "error".
     """
+    kept = left_to_server(graph, replacements)
     if on_missing == "error":
-        problems = [p for p in Workflow(graph).validate(info) if p.kind == "unknown_node"]
+        found = Workflow(graph).validate(info, replacements)
+        problems = [problem for problem in found if problem.kind == "unknown_node"]
         if problems:
             raise refused(name, problems)
-        return graph, []
     with naming(name):
-        done = bypass_missing(graph, info)
+        done = bypass_missing(graph, info, kept)
+    for node_id in kept:
+        # Servers of the first versions that replace fail without it (KeyError, so HTTP 500).
+        done.graph[node_id].setdefault("_meta", {})
     return done.graph, [str(node) for node in done.bypassed]
 
 

@@ -1,4 +1,4 @@
-"""LoRAs in a graph: the loaders that are there, and new ones directly behind the model loader.
+"""LoRAs in a graph: the loaders that are there, and new ones directly behind the model loaders.
 
 Pure; changes the graph it is given. Facts: nodes.py LoraLoader (model and clip in and out) and
 LoraLoaderModelOnly (model alone).
@@ -6,7 +6,8 @@ LoraLoaderModelOnly (model alone).
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from comfyui.following import DeadEnd, Found, Spot
@@ -18,8 +19,16 @@ _ON_MODEL = "LoraLoaderModelOnly"
 _ON_BOTH = "LoraLoader"
 
 
-class LoraChain:
-    """The LoRAs on the model of one loader; each new one is applied after those before it.
+@dataclass
+class _Chain:
+    """The outputs that the next LoRA behind one loader is put on."""
+
+    model: Link
+    clip: Link | None
+
+
+class LoraChains:
+    """The LoRAs on the models of some loaders; each new one is applied after those before it.
 
     A new loader stands where the chains of model and clip begin, before what the workflow has on
     them: at their ends model and clip could already depend on each other.
@@ -28,31 +37,33 @@ class LoraChain:
     def __init__(
         self,
         graph: Graph,
-        loader_id: str,
+        loader_ids: Sequence[str],
         running: list[str],
         fixed: Container[tuple[str, str]] = (),
     ) -> None:
         """`running` are the nodes that feed an output; the inputs in `fixed` stay as they are."""
         self._graph = graph
-        self._loaders = {
-            lora: (i, key) for i in reversed(running) for lora, key in _loras_of(graph[i]["inputs"])
-        }
+        self._loading: dict[str, list[Spot]] = {}
+        """Where each file is loaded."""
+        for node_id in running:
+            for name, key in _loras_of(graph[node_id]["inputs"]):
+                self._note(name, Spot(node_id, key, f"{self._name(node_id)} loads this LoRA"))
         self._fixed = fixed
         self._consumers = consumers(graph)
         self._next_id = len(graph) + 1
-        self._model = Link(loader_id, 0)
-        self._clip = self._clip_origin(loader_id, running)
+        clips = self._clips(loader_ids, running)
+        self._chains = [_Chain(Link(i, 0), clips.get(i)) for i in loader_ids]
 
-    def apply(self, name: str, strength: float) -> Found:
-        """Loads a LoRA by its file name, with the loader that has it or with a new one."""
-        if name in self._loaders:
-            node_id, key = self._loaders[name]
-            self._set_strength(node_id, name, strength)
-            return Spot(node_id, key, f"{self._name(node_id)} loads this LoRA")
-        loader = self._name(self._model.node_id)
-        if not self._takers(self._model):
-            return DeadEnd(f"the request itself says what takes the model of {loader}")
-        return Spot(self._insert(name, strength), "lora_name", f"inserted behind {loader}")
+    def apply(self, name: str, strength: float) -> list[Found]:
+        """Loads a LoRA by its file name, with the loaders that have it or with new ones."""
+        if name in self._loading:
+            for spot in self._loading[name]:
+                self._set_strength(spot.node_id, name, strength)
+            return [*self._loading[name]]
+        return [self._insert(chain, name, strength) for chain in self._chains]
+
+    def _note(self, name: str, spot: Spot) -> None:
+        self._loading.setdefault(name, []).append(spot)
 
     def _name(self, node_id: str) -> str:
         return f"{self._graph[node_id]['class_type']} {node_id}"
@@ -67,15 +78,22 @@ class LoraChain:
             elif isinstance(value, dict) and value.get("lora") == name:
                 value.update(on=True, strength=strength)
 
-    def _clip_origin(self, loader_id: str, running: list[str]) -> Link | None:
-        """The output that the clip of all text encoders comes from; None when there are several."""
+    def _clips(self, loader_ids: Sequence[str], running: list[str]) -> dict[str, Link]:
+        """The output that the clip of the text encoders comes from, for the loader to go with it.
+
+        Empty when they have several clips, unless each is a loader's own.
+        """
         encoders = [i for i in running if is_text_encoder(self._graph[i])]
         origins = self._clip_origins(encoders)
+        own = {origin.node_id: origin for origin in origins if origin is not None}
+        if len(own) == len(origins) and own.keys() <= {*loader_ids}:
+            return own
         origin = origins.pop() if len(origins) == 1 else None
-        if origin is None or origin.node_id == loader_id:
-            return origin
-        feeds = upstream(self._graph, [origin.node_id]), upstream(self._graph, [loader_id])
-        return None if loader_id in feeds[0] or origin.node_id in feeds[1] else origin
+        if origin is None:
+            return {}
+        first = loader_ids[0]
+        feeds = upstream(self._graph, [origin.node_id]), upstream(self._graph, [first])
+        return {} if first in feeds[0] or origin.node_id in feeds[1] else {first: origin}
 
     def _clip_origins(self, encoders: list[str]) -> set[Link | None]:
         """Where clips come from that others only pass on; None for one that comes from nowhere."""
@@ -105,22 +123,26 @@ class LoraChain:
             and (consumer.node_id, consumer.input_name) not in self._fixed
         ]
 
-    def _insert(self, name: str, strength: float) -> str:
+    def _insert(self, chain: _Chain, name: str, strength: float) -> Found:
+        loader = self._name(chain.model.node_id)
+        if not self._takers(chain.model):
+            return DeadEnd(f"the request itself says what takes the model of {loader}")
         node_id = self._free_id()
-        inputs = {"lora_name": name, "strength_model": strength, "model": list(self._model)}
+        inputs = {"lora_name": name, "strength_model": strength, "model": list(chain.model)}
         class_type = _ON_MODEL
-        self._model = self._redirect(self._model, Link(node_id, 0), "model")
-        if self._clip is not None:
+        chain.model = self._redirect(chain.model, Link(node_id, 0), "model")
+        if chain.clip is not None:
             class_type = _ON_BOTH
-            inputs |= {"strength_clip": strength, "clip": list(self._clip)}
-            self._clip = self._redirect(self._clip, Link(node_id, 1), "clip")
+            inputs |= {"strength_clip": strength, "clip": list(chain.clip)}
+            chain.clip = self._redirect(chain.clip, Link(node_id, 1), "clip")
         self._graph[node_id] = {
             "class_type": class_type,
             "inputs": inputs,
             "_meta": {"title": f"LoRA {name}"},
         }
-        self._loaders[name] = node_id, "lora_name"
-        return node_id
+        spot = Spot(node_id, "lora_name", f"inserted behind {loader}")
+        self._note(name, spot)
+        return spot
 
     def _redirect(self, before: Link, after: Link, input_name: str) -> Link:
         """Leads what took one output to another, whose own node then takes the first."""

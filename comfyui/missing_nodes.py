@@ -4,7 +4,7 @@ Owns what may stand in for a missing node: the editor's bypass (an input of the 
 had), a text or number written straight into the input it was for, the branch that a switch selects.
 What nothing can stand in for (a loader, a sampler) is an error that names the node's pack. Pure:
 works on a copy, in time linear in the graph's size. Who is told of the bypass is the caller's
-affair. A class that a newer server replaces under another name is not known here: it is missing.
+affair. Which classes a server replaces itself is not known here: those nodes are `kept`.
 """
 
 from __future__ import annotations

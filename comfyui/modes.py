@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 
-from comfyui.following import FLAG, Follower, Spot, downstream, takers_in
+from comfyui.following import FLAG, Follower, Spot, downstream
 from comfyui.graph import Graph, Node, as_link, output_nodes, title_of, upstream
 from comfyui.node_roles import is_empty_latent, known, picture_input
 from comfyui.object_info import ObjectInfo
@@ -27,7 +27,8 @@ _WORD = re.compile(
     r"\b(t|txt|text|i|img|image)([ _-]?(?:2|to)[ _-]?)(i|img|image)\b", re.IGNORECASE
 )
 _AS_TEXT = {"i": "t", "img": "txt", "image": "text"}
-_ASKING = re.compile(r"\b(mode|switch|enable|use|is|on)\b|[?:\s]+", re.IGNORECASE)
+_EDIT = re.compile(r"\bimage[ _-]?edit(ing)?\b", re.IGNORECASE)
+_ASKING = re.compile(r"\b(mode|switch|enable|use|is|on|to)\b|[?:\s]+", re.IGNORECASE)
 _OFFERED = re.compile(r"option\d+$")  # CustomCombo (comfy_extras/nodes_logic.py)
 # Classes whose text can be the choice of a mode; a text elsewhere may be a prompt.
 _CHOOSING = re.compile(r"switch|primitive|combo|mode", re.IGNORECASE)
@@ -87,7 +88,7 @@ class _Modes:
         node = self._graph[node_id]
         title = title_of(node)
         mode = _one_named(title)
-        is_flag = mode is not None and not _ASKING.sub("", _WORD.sub("", title))
+        is_flag = mode is not None and not _ASKING.sub("", _EDIT.sub("", _WORD.sub("", title)))
         for name, value in node["inputs"].items():
             if isinstance(value, bool):
                 if is_flag and value != (mode is self._wanted):
@@ -117,20 +118,28 @@ class _Modes:
         return f"{_in_case_of(match[1], first)}{match[2]}{last}"
 
     def _led_to(self, nodes: list[str]) -> dict[_Mode, set[str]]:
-        """For each mode: the nodes that what makes it leads to, and that itself."""
-        info, takers = self._object_info, takers_in(self._graph)
-        graph = self._graph
-        starts = {
-            _Mode.T2I: [i for i in nodes if is_empty_latent(graph[i], info)],
-            _Mode.I2I: [i for i in nodes if picture_input(graph[i], info) is not None],
-        }
-        return {mode: {*ids, *downstream(ids, takers)} for mode, ids in starts.items()}
+        """For each mode: the nodes that what makes it leads to, and that itself.
+
+        What another switch leaves out leads nowhere. A latent that has its size from a picture is
+        made for it.
+        """
+        graph, info = self._graph, self._object_info
+        takers: dict[str, list[str]] = {}
+        for node_id in nodes:
+            for _, link in self._follower.active_links(node_id):
+                takers.setdefault(link.node_id, []).append(node_id)
+        pictures = [i for i in nodes if picture_input(graph[i], info) is not None]
+        pictured = {*pictures, *downstream(pictures, takers)}
+        empty = [i for i in nodes if is_empty_latent(graph[i], info) and i not in pictured]
+        return {_Mode.T2I: {*empty, *downstream(empty, takers)}, _Mode.I2I: pictured}
 
 
 def _one_named(text: str) -> _Mode | None:
     """The mode that a text speaks of, when it is one."""
     starts = {match[1].lower() for match in _WORD.finditer(text)}
     modes = {_Mode.I2I if start in _AS_TEXT else _Mode.T2I for start in starts}
+    if _EDIT.search(text) is not None:
+        modes.add(_Mode.I2I)
     return modes.pop() if len(modes) == 1 else None
 
 

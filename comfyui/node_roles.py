@@ -7,19 +7,26 @@ outputs. Pure; looks at one node at a time and follows no link.
 
 from __future__ import annotations
 
-from comfyui.graph import Node, as_link
+import re
+
+from comfyui.graph import Node, as_link, links_of
 from comfyui.object_info import NodeInfo, ObjectInfo
 
 SIDES = ("positive", "negative")
+NEGATIVE_PROMPT = "negative_prompt"
+"""The second text of an encoder that gives both sides, such as TextEncodeBooguEdit."""
 LATENT_INPUTS = ("latent_image", "samples", "latent", "latents", "samples1")
 ZERO_OUT = "ConditioningZeroOut"
-TO_MASK = "ImageToMask"
 
 _TEXT_INPUTS = (
     *("text", "text_g", "text_l", "prompt", "user_prompt"),
     *("clip_l", "clip_g", "t5xxl", "llama", "bert", "mt5xl", "qwen25_7b"),
+    *("wildcard_text", "populated_text"),
 )
-"""The inputs of text encoders that hold a prompt (nodes.py and comfy_extras of 0.26.0)."""
+"""The inputs of text encoders that hold a prompt (nodes.py and comfy_extras of 0.26.0).
+
+The last two are of ImpactWildcardEncode: the second is filled from the first, unless it is fixed.
+"""
 _SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"})
 _MODEL_FILES = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name", "checkpoint")
 _MODEL_FOLDERS = frozenset({"checkpoints", "diffusion_models", "diffusers"})
@@ -31,6 +38,11 @@ _PICTURE_LOADERS = {
     "ETN_LoadImageBase64": "image",
 }
 _MASK_LOADERS = {"LoadImageMask": "image", "ETN_LoadMaskBase64": "mask"}
+_PICTURE = re.compile(
+    r"(\w+\.)?((input|init|start|first|source|base|inpaint|ref|reference)_)?"
+    r"(image|pixels|destination)s?_?(?P<number>\d*)$"
+)
+_MASK = re.compile(r"(\w+_)?(mask|alpha)s?_?\d*$")
 
 
 def known(node: Node, info: ObjectInfo | None) -> NodeInfo | None:
@@ -78,14 +90,27 @@ def text_inputs(node: Node, side: str, info: ObjectInfo | None = None) -> list[s
     names = [name for name in _TEXT_INPUTS if name in inputs]
     by_clip = "clip" in inputs and "conditioning_to" not in inputs
     if names and (by_clip or "TextEncode" in node["class_type"]):
-        return names
+        return _of_side(side, [*names, *({NEGATIVE_PROMPT} & inputs.keys())])
     described = known(node, info)
-    if described is None or all(output.type != "CONDITIONING" for output in described.outputs):
+    if described is None or not _gives(described, "CONDITIONING"):
         return []
     if any(entry.type == "CONDITIONING" for entry in described.inputs.values()):
         return []
     texts = typed_inputs(node, info, "STRING")
-    return [name for name in texts if described.inputs[name].multiline] or texts
+    long = [name for name in texts if described.inputs[name].multiline]
+    return _of_side(side, long or texts)
+
+
+def _of_side(side: str, names: list[str]) -> list[str]:
+    """The texts of one side, of an encoder that may have one of its own for the negative."""
+    if NEGATIVE_PROMPT not in names:
+        return names
+    return [name for name in names if (name == NEGATIVE_PROMPT) is (side == "negative")]
+
+
+def has_both_sides(node: Node) -> bool:
+    """Whether a node has a positive and a negative side, of which each output gives one."""
+    return node["inputs"].keys() >= {*SIDES} or NEGATIVE_PROMPT in node["inputs"]
 
 
 def is_text_encoder(node: Node, info: ObjectInfo | None = None) -> bool:
@@ -101,24 +126,45 @@ def _is_text(node: Node, name: str, info: ObjectInfo | None) -> bool:
 
 
 def size_input(node: Node, name: str, info: ObjectInfo | None = None) -> str | None:
-    """The input of a node that makes an empty latent for its `name`, width or height."""
+    """The input of a node that makes a latent for its `name`, width or height."""
     inputs = node["inputs"]
     if f"empty_latent_{name}" in inputs:  # Efficient Loader (efficiency-nodes-comfyui)
         return f"empty_latent_{name}"
-    if name not in inputs:
-        return None
-    class_type, described = node["class_type"], known(node, info)
-    if class_type.startswith("Empty") and "Latent" in class_type:
-        return name
-    if described is None or all(output.type != "LATENT" for output in described.outputs):
-        return None
-    changes = any(entry.type in _SOURCES for entry in described.inputs.values())
-    return None if changes else name
+    return name if name in inputs and makes_latent(node, info) else None
 
 
 def is_empty_latent(node: Node, info: ObjectInfo | None = None) -> bool:
-    """True for EmptyLatentImage, EmptySD3LatentImage and their like."""
-    return size_input(node, "width", info) is not None
+    """True for EmptyLatentImage, StableCascade_EmptyLatentImage and their like."""
+    inputs, class_type, described = node["inputs"], node["class_type"], known(node, info)
+    if "empty_latent_width" in inputs or ("Empty" in class_type and "Latent" in class_type):
+        return True
+    if described is None or "width" not in inputs or not _gives(described, "LATENT"):
+        return False
+    return all(entry.type not in _SOURCES for entry in described.inputs.values())
+
+
+def makes_latent(node: Node, info: ObjectInfo | None = None) -> bool:
+    """Whether a node that gives a latent makes it anew, so that there is no picture in it.
+
+    What gives conditioning beside it puts the picture there (WanImageToVideo, SVD_img2vid_…,
+    InstructPixToPixConditioning); an inpainting one has it in both.
+    """
+    inputs, class_type = node["inputs"], node["class_type"]
+    if any(name in inputs for name in LATENT_INPUTS) or typed_inputs(node, info, "LATENT"):
+        return False
+    described = known(node, info)
+    if described is None:
+        conditions = "Conditioning" in class_type or any(name in inputs for name in SIDES)
+    else:
+        conditions = _gives(described, "CONDITIONING")
+    if conditions or "ToVideo" in class_type:
+        inpaints = "mask" in inputs or "Inpaint" in class_type
+        return not inpaints or "width" in inputs
+    return is_empty_latent(node, info)
+
+
+def _gives(described: NodeInfo, type_name: str) -> bool:
+    return any(output.type == type_name for output in described.outputs)
 
 
 def model_file(node: Node, info: ObjectInfo | None = None) -> str | None:
@@ -142,6 +188,23 @@ def picture_input(node: Node, info: ObjectInfo | None = None) -> str | None:
 def mask_input(node: Node, info: ObjectInfo | None = None) -> str | None:
     """The input that names the file which a node loads a mask, and no picture, from."""
     return _loaded(node, info, _MASK_LOADERS, "MASK")
+
+
+def picture_inputs(node: Node, info: ObjectInfo | None = None) -> list[str]:
+    """The linked inputs that bring a picture, the main one first: image1 before image2."""
+    linked = [name for name, _ in links_of(node)]
+    found = [
+        (int(match["number"] or 0), name) for name in linked if (match := _PICTURE.match(name))
+    ]
+    named = [name for _, name in sorted(found, key=lambda entry: entry[0])]
+    return named or [name for name in typed_inputs(node, info, "IMAGE") if name in linked]
+
+
+def mask_inputs(node: Node, info: ObjectInfo | None = None) -> list[str]:
+    """The linked inputs that bring a mask."""
+    linked = [name for name, _ in links_of(node)]
+    named = [name for name in linked if _MASK.match(name)]
+    return named or [name for name in typed_inputs(node, info, "MASK") if name in linked]
 
 
 def _loaded(node: Node, info: ObjectInfo | None, classes: dict[str, str], gives: str) -> str | None:

@@ -10,10 +10,10 @@ import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from comfyui.claims import PREFIX_INPUT, given_values
+from comfyui.claims import PREFIX_INPUT
 from comfyui.following import Spot
 from comfyui.graph import Graph
-from image_provider import ImageGenerationRequest, WorkflowError
+from image_provider import WorkflowError
 
 _PARAMETERS = {
     "prompt": "prompt",
@@ -80,19 +80,14 @@ def keep_placeholders(graph: Graph, texts: Mapping[Place, str], own: Iterable[Pl
 
 def fill_placeholders(
     graph: Graph,
-    request: ImageGenerationRequest,
+    values: Mapping[str, Any],
     skipped: Container[Place],
     source: str | None,
 ) -> Iterator[Filling]:
     """Every input with placeholders, filled in one pass, so that none in the values counts.
 
-    Raises WorkflowError for a placeholder that the request has nothing for.
+    Raises WorkflowError for a placeholder that there is no value for.
     """
-    # A size that was not given has a number all the same; a placeholder has to become one.
-    values = given_values(request) | {
-        "width": int(request.width),
-        "height": int(request.height),
-    }
     for node_id, node in graph.items():
         for name, text in list(node["inputs"].items()):
             if not has_placeholder(text) or (node_id, name) in skipped:

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfyui.address import ServerAddress, parse_address, parse_addresses
 from comfyui.client import ComfyUIClient
+from comfyui.graph import Graph
 from comfyui.object_info import ObjectInfo
 from comfyui.repeating import repeated
+from comfyui.replacements import Replacements, lacks_classes, read_replacements
 from image_provider import ConfigurationError, ImageGenerationError, ProviderUnavailableError
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Server:
         self._stats: dict[str, Any] = {}
         self._object_info: ObjectInfo | None = None
         self._object_info_at = 0.0
+        self._replacements: Replacements | None = None
         self._lock = threading.Lock()
 
     @property
@@ -86,7 +89,22 @@ class Server:
                 found = repeated(self.client.object_info, self.client, times=2)
                 self._object_info = ObjectInfo.from_dict(found)
                 self._object_info_at = self.client.clock()
+                self._replacements = None
             return self._object_info
+
+    def replacements(self, graph: Graph) -> Replacements:
+        """What the server replaces; asked only for a graph with a class that it lacks.
+
+        As old as the node classes.
+        """
+        info = self.object_info()
+        if not lacks_classes(graph, info):
+            return {}
+        with self._lock:
+            if self._replacements is None:
+                found = repeated(self.client.node_replacements, self.client, times=2)
+                self._replacements = read_replacements(found, info)
+            return self._replacements
 
 
 class Servers:

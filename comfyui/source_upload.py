@@ -1,18 +1,22 @@
 """What is uploaded for image-to-image and inpainting, and the request that goes with it.
 
 Owns the decisions: how the mask travels, which size the picture gets, what a latent's size must be
-a multiple of. Nothing is sent here: a `Prepared` holds the files to upload under the names that
-the request then carries. Facts: nodes.py LoadImage (mask = 1 - alpha) and LoadImageMask.
+a multiple of. Where picture and mask go is decided by binding. Nothing is sent here: a `Prepared`
+holds the files to upload under the names that the request then carries. Facts: nodes.py LoadImage
+(mask = 1 - alpha) and LoadImageMask.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from comfyui.graph import Graph, plain
+from comfyui.object_info import ObjectInfo
+from comfyui.placeholders import Place
 from comfyui.tracing import Tracer
+from comfyui.workflow import Workflow
 from image_io.masks import (
     encode_for_comfyui,
     encode_png,
@@ -30,6 +34,9 @@ _MULTIPLE = 8
 MAX_SIDE = 16384
 """The longest side in pixels that a latent can have (nodes.py, MAX_RESOLUTION)."""
 
+_ON_TRIAL = "picture.png"
+"""Stands for the files where only their places are asked for."""
+
 OwnFile = Callable[[str], "bytes | None"]
 """The file behind a URL of the servers' own; None for any other URL."""
 
@@ -43,6 +50,17 @@ class Prepared:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
+class _Places(NamedTuple):
+    """Where source and mask go; nowhere also where the request itself sets the place."""
+
+    source: set[Place]
+    mask: set[Place]
+    missing: dict[str, str]
+    """The parameters that have no place at all, and why."""
+    has_size: bool
+    """Whether the size is a latent's, not the picture's."""
+
+
 def size_multiple(graph: Graph) -> int:
     """What the sides of a latent must be multiples of, in pixels: 16 for FLUX, else 8."""
     classes = [node["class_type"] for node in graph.values()]
@@ -52,34 +70,37 @@ def size_multiple(graph: Graph) -> int:
 
 def prepare(
     request: ImageGenerationRequest,
-    graph: Graph,
+    workflow: Workflow,
     name: str,
     roots: Roots,
     own_file: OwnFile = lambda url: None,
+    object_info: ObjectInfo | None = None,
 ) -> Prepared:
     """Loads the images that the request names and makes them fit the workflow `name`.
 
     Raises InvalidRequestError when the workflow has no place for a picture or mask that was given,
-    for a size that no latent can have, and for what no node's input can be.
+    for a size that no latent can have, and for what no node's input can be; WorkflowError for a
+    workflow that the request cannot be bound to.
     """
     cleaned = replace(request, extra=_plain_inputs(request))
-    tracer = Tracer(graph)
-    multiple = size_multiple(graph)
+    multiple = size_multiple(workflow.graph)
     if request.source_image is None:
         if request.mask_image is not None:
             raise InvalidRequestError(
                 "a mask was given without the picture to change; give source_image_url too"
             )
         return _rounded(cleaned, multiple)
-    if tracer.source_image() is None:
+    places = _places(cleaned, workflow, object_info)
+    why = places.missing.get("source_image_url")
+    if why is not None:
         raise InvalidRequestError(
-            f"workflow {name} loads no picture, so it cannot start from the source image; ask for "
-            "one with a LoadImage node"
+            f"workflow {name} loads no picture ({why}), so it cannot start from the source image; "
+            "ask for one with a LoadImage node"
         )
     source, mask = _load(request, roots, own_file)
-    if tracer.empty_latents():  # the picture is a reference; the size is the latent's
+    if places.has_size:  # the picture is a reference; the size is the latent's
         sized = _rounded(cleaned, multiple)
-        return _with_images(sized, source, mask, tracer, name, source.image.size)
+        return _with_images(sized, source, mask, places, name, source.image.size)
     size = _source_size(request, source.image.size)
     if max(size) > MAX_SIDE:
         raise InvalidRequestError(
@@ -90,7 +111,37 @@ def prepare(
     # The size is in the picture, so no node is told of it.
     unsized = replace(cleaned, width=DEFAULT_SIZE, height=DEFAULT_SIZE)
     prepared = Prepared(unsized, notes=_size_note(size, fitted, multiple))
-    return _with_images(prepared, source, mask, tracer, name, fitted)
+    return _with_images(prepared, source, mask, places, name, fitted)
+
+
+def _places(
+    request: ImageGenerationRequest, workflow: Workflow, object_info: ObjectInfo | None
+) -> _Places:
+    """What the workflow does with pictures, by binding it: so it cannot be another in the end."""
+    trial = replace(
+        request,
+        source_image_url=_ON_TRIAL,
+        mask_image_url=_ON_TRIAL,
+        width=int(request.width),
+        height=int(request.height),
+        seed=request.seed or 0,  # a placeholder wants one
+    )
+    bound = workflow.bind(trial, object_info)
+
+    def taking(parameter: str) -> set[Place]:
+        # A switch is turned for a picture; it takes none.
+        return {
+            (entry.node_id, entry.input_name)
+            for entry in bound.bindings
+            if entry.parameter == parameter and entry.value == _ON_TRIAL
+        }
+
+    missing = {entry.parameter: entry.reason for entry in bound.ignored if not entry.is_overruled}
+    sizes = (entry for entry in bound.bindings if entry.parameter in ("width", "height"))
+    has_size = any(isinstance(entry.value, int) for entry in sizes) or bool(
+        Tracer(bound.graph, object_info).new_latents
+    )
+    return _Places(taking("source_image_url"), taking("mask_image_url"), missing, has_size)
 
 
 def _plain_inputs(request: ImageGenerationRequest) -> dict[str, Any]:
@@ -148,20 +199,20 @@ def _with_images(
     prepared: Prepared,
     source: SourceImage,
     mask: SourceImage | None,
-    tracer: Tracer,
+    places: _Places,
     name: str,
     size: tuple[int, int],
 ) -> Prepared:
     picture = resize_to(flatten(source), *size)
-    loader, mask_loader = tracer.source_image(), tracer.mask_image()
-    if mask_loader is None:
-        if mask is not None:
-            raise InvalidRequestError(
-                f"workflow {name} takes no mask; ask for an inpainting workflow"
-            )
+    why = places.missing.get("mask_image_url")
+    if mask is not None and why is not None:
+        raise InvalidRequestError(
+            f"workflow {name} takes no mask ({why}); ask for an inpainting workflow"
+        )
+    if mask is None and not places.mask:
         return _uploading(prepared, encode_png(picture), None)
     area = resize_to(mask_of(source, mask), *size)
-    if loader is not None and mask_loader.key == loader.key:
+    if places.source & places.mask:
         both = encode_for_comfyui(picture, area)
         return _uploading(prepared, both, both)
     # Whichever channel the workflow takes the mask from, it is there.

@@ -26,7 +26,10 @@ def server_status(server: Server, workflow: Workflow | None = None) -> ServerSta
     """Asks a server how it is; raises ImageGenerationError when it cannot be used."""
     stats = server.stats()
     version = stats["system"].get("comfyui_version")
-    problems = workflow.validate(server.object_info(fresh=True)) if workflow is not None else []
+    problems: list[WorkflowProblem] = []
+    if workflow is not None:
+        info = server.object_info(fresh=True)
+        problems = workflow.validate(info, server.replacements(workflow.graph))
     return ServerStatus(
         address=str(server.client.address),
         version=version if isinstance(version, str) else None,

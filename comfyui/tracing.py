@@ -1,7 +1,8 @@
 """Where the parameters of a generation live in a graph, found by following links from the samplers.
 
 Owns the knowledge of which inputs carry conditioning, models, latents and plain values between
-nodes; what a node is for is told by `comfyui/node_roles.py`. Pure: reads a graph, changes nothing.
+nodes; what a node is for is told by `comfyui/node_roles.py`, pictures and masks are found by
+`comfyui/pictures.py`. Pure: reads a graph, changes nothing.
 Nodes that feed no output do not count. Every walk goes over a node once, however many lead there.
 """
 
@@ -19,20 +20,19 @@ from comfyui.following import (
     Spot,
     Way,
     downstream,
+    spots_of,
     takers_in,
 )
 from comfyui.graph import Graph, Link, Node, as_link, links_of, output_nodes
 from comfyui.node_roles import (
     LATENT_INPUTS,
-    TO_MASK,
     ZERO_OUT,
     conditioning_inputs,
-    is_empty_latent,
+    has_both_sides,
     is_sampler,
     is_text_encoder,
-    mask_input,
+    makes_latent,
     model_file,
-    picture_input,
     size_input,
     text_inputs,
     typed_inputs,
@@ -43,11 +43,10 @@ from comfyui.switches import held_value
 _SEED_INPUTS = ("seed", "noise_seed", "noise")
 _NOT_KEPT = "Preview"
 """How the classes of outputs begin whose pictures are only looked at."""
-_PICTURE_INPUTS = (*LATENT_INPUTS, "pixels", "image", "images", "destination", "input_image")
 _CFG_INPUTS = ("cfg", "cfg_conds")
 _MODEL_INPUTS = ("model", "model1", "unet")
-_SIZE_FOLLOWERS = ("CLIPTextEncodeSDXL", "ModelSamplingFlux")
-"""Classes that are told the size of the latent once more."""
+_SIZE_FOLLOWERS = ("CLIPTextEncodeSDXL", "CLIPTextEncodeSDXLRefiner", "ModelSamplingFlux")
+"""Classes that may be told the size of the latent once more."""
 
 
 class Tracer(Follower):
@@ -55,9 +54,9 @@ class Tracer(Follower):
 
     def __init__(self, graph: Graph, object_info: ObjectInfo | None = None) -> None:
         super().__init__(graph)
-        self._object_info = object_info
-        self._outputs = output_nodes(graph, object_info)
-        running = self.active_upstream(self._outputs) if self._outputs else set(graph)
+        self.object_info = object_info
+        self.outputs = output_nodes(graph, object_info)
+        running = self.active_upstream(self.outputs) if self.outputs else set(graph)
         self.running = [node_id for node_id in graph if node_id in running]
         """The nodes that feed an output, in file order."""
         found = [node_id for node_id in self.running if is_sampler(graph[node_id], object_info)]
@@ -78,27 +77,27 @@ class Tracer(Follower):
         `of_noisy` leaves out samplers that only carry on what another began, as a refiner does.
         """
         found: dict[str, list[Found]] = {}
-        for way, given in self._conditioning(self.noisy if of_noisy else self.samplers, side):
+        for way, given in self.conditioning(self.noisy if of_noisy else self.samplers, side):
             node = self.graph[way.node_id]
             if node["class_type"] == ZERO_OUT:
                 found[way.node_id] = [DeadEnd(f"{way} is zeroed out: there is no {side} text")]
                 continue
-            names = text_inputs(node, given, self._object_info)
+            names = text_inputs(node, given, self.object_info)
             if names:
-                texts = [self.holder(way, name, TEXT) for name in names]
+                texts = [text for name in names for text in self.text_holders(way, name)]
                 found[way.node_id] = _unique([*found.get(way.node_id, ()), *texts])
         return found
 
     def kept(self) -> set[str]:
         """The nodes that feed an output whose pictures are not only looked at."""
-        outputs = (i for i in self._outputs if not self.name(i).startswith(_NOT_KEPT))
+        outputs = (i for i in self.outputs if not self.name(i).startswith(_NOT_KEPT))
         return self.active_upstream(outputs)
 
     def guidance(self) -> list[Found]:
         """The `guidance` inputs that the positive conditioning passes through."""
         return _unique(
             self.holder(way, "guidance", NUMBER)
-            for way, _ in self._conditioning(self.samplers, "positive")
+            for way, _ in self.conditioning(self.samplers, "positive")
             if "guidance" in self.graph[way.node_id]["inputs"]
         )
 
@@ -127,79 +126,91 @@ class Tracer(Follower):
 
     def step_ranges(self) -> Iterator[tuple[Spot, Spot]]:
         """Inputs that name a step, each with where the number of all steps is."""
-        for node_id in self.samplers:
-            for name in ("start_at_step", "end_at_step"):
-                if {name, "steps"} <= self.graph[node_id]["inputs"].keys():
-                    spot = self.holder(node_id, name, NUMBER)
-                    steps = self.holder(node_id, "steps", NUMBER)
-                    if isinstance(spot, Spot) and isinstance(steps, Spot):
-                        yield spot, steps
+        places = [
+            (node_id, name, node_id)
+            for node_id in self.samplers
+            for name in ("start_at_step", "end_at_step")
+        ]
+        places += [(node_id, "step", scheduler) for node_id, scheduler in self._sigma_takers()]
+        for node_id, name, counting in places:
+            inputs, counted = self.graph[node_id]["inputs"], self.graph[counting]["inputs"]
+            if name in inputs and "steps" in counted:
+                spot = self.holder(node_id, name, NUMBER)
+                steps = self.holder(counting, "steps", NUMBER)
+                if isinstance(spot, Spot) and isinstance(steps, Spot) and spot.key != steps.key:
+                    yield spot, steps
+
+    def _sigma_takers(self) -> Iterator[tuple[str, str]]:
+        """Every node that takes sigmas, directly or by others, with the scheduler they are of."""
+        takers: dict[str, list[str]] = {}
+        for node_id in self.running:
+            followed = self.follow(Way(node_id, ""), "sigmas")
+            if followed is not None:
+                takers.setdefault(followed[0].node_id, []).append(node_id)
+        taking = {node_id for found in takers.values() for node_id in found}
+        for scheduler in [node_id for node_id in takers if node_id not in taking]:
+            waiting = [*takers[scheduler]]
+            for node_id in waiting:  # grows while it is walked
+                yield node_id, scheduler
+                waiting += takers.get(node_id, ())
 
     def denoise(self) -> list[Found]:
         """`denoise` of each sampler that starts from a picture; not of one that refines another."""
-        return _unique(self._schedule(self._from_pictures(), "denoise"))
+        found = _unique(self._schedule(self._from_pictures, "denoise"))
+        if found or not self.new_latents:
+            return found
+        maker = self.name(self.new_latents[0])
+        why = f"no sampler with denoise starts from a picture: {maker} makes a new latent"
+        return [DeadEnd(why)]
 
-    def empty_latents(self) -> list[str]:
-        """The nodes that make the empty latent which the picture starts from."""
-        return list(self._latents_of(self.first_samplers))
+    @cached_property
+    def new_latents(self) -> list[str]:
+        """The nodes that make the latent which the picture starts from, with no picture in it."""
+        ways = self.along(self.first_samplers, LATENT_INPUTS, "LATENT", self._makes_latent)
+        return list(dict.fromkeys(way.node_id for way in ways))
 
     def size(self, name: str) -> list[Found]:
-        """`width` or `height` of the empty latents, and of what follows the same size."""
-        info = self._object_info
-        latents = [(i, size_input(self.graph[i], name, info)) for i in self.empty_latents()]
+        """`width` or `height` of the new latents, and of what follows the same size."""
+        info = self.object_info
+        latents = [(i, size_input(self.graph[i], name, info)) for i in self.new_latents]
         places = [(node_id, key) for node_id, key in latents if key is not None]
+        found = _unique(self.holder(node_id, key, NUMBER) for node_id, key in places)
+        if not spots_of(found):
+            return found
         sizes = {repr(self.graph[node_id]["inputs"][key]) for node_id, key in places}
+        followers = [*self._sized_schedulers(name), *self._told_size(name, sizes)]
+        return _unique([*found, *(self.holder(i, key, NUMBER) for i, key in followers)])
+
+    def _sized_schedulers(self, name: str) -> Iterator[tuple[str, str]]:
+        """The schedulers that shape their sigmas for a size, such as Flux2Scheduler.
+
+        It is that of the latent which their sampler starts from, whatever number they had.
+        """
+        pictured = {*self._from_pictures}
+        starting = [node_id for node_id in self.first_samplers if node_id not in pictured]
+        for way in self.along(starting, ("sigmas",), "SIGMAS", lambda node: _makes(node, name)):
+            if way.before is not None:
+                yield way.node_id, name
+
+    def _told_size(self, name: str, sizes: set[str]) -> Iterator[tuple[str, str]]:
+        """Inputs of the classes that may repeat the size, where they do."""
         for node_id in self.running:
             node = self.graph[node_id]
             if node["class_type"] in _SIZE_FOLLOWERS:
                 for key in (name, f"target_{name}"):
-                    if key in node["inputs"] and repr(node["inputs"][key]) in sizes:
-                        places.append((node_id, key))
-        return _unique(self.holder(node_id, key, NUMBER) for node_id, key in places)
+                    if repr(node["inputs"].get(key)) in sizes:
+                        yield node_id, key
 
     def model_loaders(self) -> list[str]:
         """The nodes that load the model of each sampler that refines no other's work."""
         starts = (*self.first_samplers, *self._conditioned(self.first_samplers))
-        ways = self._along(starts, _MODEL_INPUTS, "MODEL", self._loads_model)
+        ways = self.along(starts, _MODEL_INPUTS, "MODEL", self._loads_model)
         return list(dict.fromkeys(way.node_id for way in ways))
 
     def model_files(self) -> list[Found]:
         """The inputs of the model loaders that name a file."""
-        named = ((i, model_file(self.graph[i], self._object_info)) for i in self.model_loaders())
+        named = ((i, model_file(self.graph[i], self.object_info)) for i in self.model_loaders())
         return _unique(self.holder(i, name, TEXT) for i, name in named if name is not None)
-
-    def source_image(self) -> Spot | None:
-        """The loader of the picture that a sampler starts from; else the first that loads one."""
-        for way in self._along(self.samplers, _PICTURE_INPUTS, "LATENT", self._loads_picture):
-            return self._loaded(way)
-        for node_id in self.pictures:
-            # What ImageToMask alone takes is no picture but a mask.
-            if self.users(node_id, 0) - {TO_MASK}:
-                return self._loaded(Way(node_id, self.name(node_id)))
-        return None
-
-    def mask_image(self) -> Spot | None:
-        """The loader of the mask; the source's own where its alpha is the mask."""
-        info = self._object_info
-        for node_id in self.running:
-            name = mask_input(self.graph[node_id], info)
-            if name is not None:
-                return Spot(node_id, name, f"{self.name(node_id)}.{name}")
-        source = self.source_image()
-        own = [source.node_id] if source is not None else []
-        loaders = [node_id for node_id in self.pictures if node_id not in own]
-        by_alpha = [i for i in (*own, *loaders) if self.users(i, 1)]
-        by_color = [i for i in loaders if TO_MASK in self.users(i, 0)]
-        for node_id in (*by_alpha, *by_color):
-            how = " (its mask is the picture's alpha)" if node_id in own else ""
-            spot = self._loaded(Way(node_id, self.name(node_id)))
-            return Spot(spot.node_id, spot.input_name, f"{spot.path}{how}")
-        return None
-
-    @cached_property
-    def pictures(self) -> list[str]:
-        """The nodes that load a picture, in file order."""
-        return [i for i in self.running if self._loads_picture(self.graph[i])]
 
     def users(self, node_id: str, slot: int) -> set[str]:
         """The classes of the nodes that take this output."""
@@ -213,31 +224,24 @@ class Tracer(Follower):
                 users.setdefault(link, set()).add(self.graph[node_id]["class_type"])
         return users
 
-    def _loads_picture(self, node: Node) -> bool:
-        return picture_input(node, self._object_info) is not None
-
     def _loads_model(self, node: Node) -> bool:
-        return model_file(node, self._object_info) is not None
-
-    def _loaded(self, way: Way) -> Spot:
-        name = picture_input(self.graph[way.node_id], self._object_info) or "image"
-        return Spot(way.node_id, name, way.then(way.node_id, f".{name}"))
+        return model_file(node, self.object_info) is not None
 
     def _conditioned(self, samplers: Iterable[str]) -> list[str]:
         """The nodes that take the conditioning: the samplers themselves or their guiders."""
         found = []
         for node_id in samplers:
-            guiders = typed_inputs(self.graph[node_id], self._object_info, "GUIDER") or ["guider"]
+            guiders = typed_inputs(self.graph[node_id], self.object_info, "GUIDER") or ["guider"]
             followed = self.follow(Way(node_id, ""), guiders[0])
             found.append(node_id if followed is None else followed[0].node_id)
         return list(dict.fromkeys(found))
 
-    def _conditioning(self, samplers: Iterable[str], side: str) -> Iterator[tuple[Way, str]]:
+    def conditioning(self, samplers: Iterable[str], side: str) -> Iterator[tuple[Way, str]]:
         """Every node on one side's conditioning, the nearest first, up to the text encoders.
 
         Each with the side that it gives there: a node with both can be crossed on the way.
         """
-        info = self._object_info
+        info = self.object_info
         waiting: list[tuple[Way, str]] = []
         for start in self._conditioned(samplers):
             inputs = self.graph[start]["inputs"]
@@ -253,8 +257,7 @@ class Tracer(Follower):
                 link, next_way = followed
                 seen.add((link, wanted))
                 node = self.graph[link.node_id]
-                has_sides = {"positive", "negative"} <= node["inputs"].keys()
-                given = self._side_of(link) if has_sides else wanted
+                given = self._side_of(link) if has_both_sides(node) else wanted
                 yield next_way, given
                 if node["class_type"] != ZERO_OUT and not is_text_encoder(node, info):
                     waiting.append((next_way, given))
@@ -262,7 +265,7 @@ class Tracer(Follower):
     def _side_of(self, link: Link) -> str:
         """Which side a node that takes both gives here: positive first, then negative."""
         node = self.graph[link.node_id]
-        known = self._object_info and self._object_info.get(node["class_type"])
+        known = self.object_info and self.object_info.get(node["class_type"])
         if known:
             before = sum(output.type == "CONDITIONING" for output in known.outputs[: link.slot])
         else:  # what takes or loads a model, such as Efficient Loader, gives that first
@@ -270,34 +273,31 @@ class Tracer(Follower):
         return "positive" if before <= 0 else "negative"
 
     def _schedule(self, samplers: Iterable[str], name: str) -> Iterator[Found]:
-        ways = self._along(samplers, ("sigmas",), "SIGMAS", lambda node: name in node["inputs"])
+        ways = self.along(samplers, ("sigmas",), "SIGMAS", lambda node: _makes(node, name))
         return (self.holder(way, name, NUMBER) for way in ways)
 
+    @cached_property
     def _from_pictures(self) -> list[str]:
-        """The samplers whose latent comes from no empty one."""
-        waiting, takers, empty = list(self.first_samplers), dict[str, list[str]](), []
+        """The first samplers whose latent comes from none that is made anew."""
+        waiting, takers, new = list(self.first_samplers), dict[str, list[str]](), []
         for node_id in waiting:  # grows while it is walked
-            if is_empty_latent(self.graph[node_id], self._object_info):
-                empty.append(node_id)
+            if self._makes_latent(self.graph[node_id]):
+                new.append(node_id)
                 continue
-            for name in self._carrying(node_id, LATENT_INPUTS, "LATENT"):
+            for name in self.carrying(node_id, LATENT_INPUTS, "LATENT"):
                 followed = self.follow(Way(node_id, ""), name)
                 if followed is not None:
                     if followed[0].node_id not in takers:
                         waiting.append(followed[0].node_id)
                     takers.setdefault(followed[0].node_id, []).append(node_id)
-        left_out = downstream(empty, takers)
+        left_out = downstream(new, takers)
         started = downstream(takers, takers)
         return [i for i in self.first_samplers if i in started and i not in left_out]
 
-    def _latents_of(self, samplers: Iterable[str]) -> Iterator[str]:
-        info = self._object_info
-        ways = self._along(
-            samplers, LATENT_INPUTS, "LATENT", lambda node: is_empty_latent(node, info)
-        )
-        return (way.node_id for way in ways)
+    def _makes_latent(self, node: Node) -> bool:
+        return makes_latent(node, self.object_info)
 
-    def _along(
+    def along(
         self,
         starts: Iterable[str],
         names: tuple[str, ...],
@@ -315,16 +315,17 @@ class Tracer(Follower):
                 if wanted(self.graph[way.node_id]):
                     yield way
                     continue
-                for name in self._carrying(way.node_id, names, type_name):
+                for name in self.carrying(way.node_id, names, type_name):
                     followed = self.follow(way, name)
                     if followed is not None and followed[0].node_id not in seen:
                         seen.add(followed[0].node_id)
                         waiting.append(followed[1])
 
-    def _carrying(self, node_id: str, names: tuple[str, ...], type_name: str) -> list[str]:
+    def carrying(self, node_id: str, names: tuple[str, ...], type_name: str) -> list[str]:
+        """The inputs of these names that a node has, else those of the type."""
         node = self.graph[node_id]
         named = [name for name in names if name in node["inputs"]]
-        return named or typed_inputs(node, self._object_info, type_name)
+        return named or typed_inputs(node, self.object_info, type_name)
 
     def _adds_noise(self, sampler: str) -> bool:
         inputs = self.graph[sampler]["inputs"]
@@ -332,6 +333,11 @@ class Tracer(Follower):
             return False
         followed = self.follow(Way(sampler, ""), "noise")
         return followed is None or self.graph[followed[0].node_id]["class_type"] != "DisableNoise"
+
+
+def _makes(node: Node, name: str) -> bool:
+    """Whether a node has sigmas of its own by this input; one that changes others' has not."""
+    return name in node["inputs"] and as_link(node["inputs"].get("sigmas")) is None
 
 
 def _unique(found: Iterable[Found]) -> list[Found]:

@@ -10,12 +10,13 @@ go with a choice) nothing is said: the server decides. Time grows linearly with 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from comfyui.cycles import find_cycles
 from comfyui.graph import Graph, Link, Node, as_link, title_of
+from comfyui.node_packs import pack_of
 from comfyui.object_info import ANY, COMBO, InputInfo, NodeInfo, ObjectInfo
 
 ProblemKind = Literal[
@@ -73,15 +74,21 @@ class WorkflowProblem:
     message: str
 
 
-def validate(graph: Graph, object_info: ObjectInfo) -> list[WorkflowProblem]:
-    """All problems at once, in the order of the graph; empty when nothing speaks against it."""
-    return list(_Validation(graph, object_info).problems())
+def validate(
+    graph: Graph, object_info: ObjectInfo, replacements: Container[str] = ()
+) -> list[WorkflowProblem]:
+    """All problems at once, in the order of the graph; empty when nothing speaks against it.
+
+    Classes in `replacements` are no problem: the server replaces them.
+    """
+    return list(_Validation(graph, object_info, replacements).problems())
 
 
 @dataclass
 class _Validation:
     graph: Graph
     object_info: ObjectInfo
+    replacements: Container[str] = ()
     suggestions_left: int = _MAX_SUGGESTIONS
     option_sets: dict[tuple[str, str], frozenset[Any]] = field(default_factory=dict)
 
@@ -92,7 +99,8 @@ class _Validation:
         for node_id in self.graph:
             known = self._class(node_id)
             if known is None:
-                yield self._unknown_node(node_id)
+                if self.graph[node_id]["class_type"] not in self.replacements:
+                    yield self._unknown_node(node_id)
             elif node_id in running:
                 yield from self._inputs(node_id, known)
             if node_id in cycles:
@@ -223,11 +231,14 @@ class _Validation:
 
     def _unknown_node(self, node_id: str) -> WorkflowProblem:
         class_type = self.graph[node_id]["class_type"]
-        there = self._closest(class_type, self.object_info)
-        what = (
-            f"the server has no class {_shown(class_type)}; custom node pack missing? "
-            f"{there + '; ' if there else ''}install the pack that has it and restart the server"
-        )
+        pack = pack_of(class_type)
+        if pack is not None:
+            remedy = f"install the custom nodes {pack}"
+        else:
+            there = self._closest(class_type, self.object_info)
+            remedy = f"custom node pack missing? {there + '; ' if there else ''}"
+            remedy += "install the pack that has it"
+        what = f"the server has no class {_shown(class_type)}; {remedy} and restart the server"
         return self._problem(node_id, "unknown_node", None, what)
 
     def _cycle(self, path: list[str]) -> WorkflowProblem:

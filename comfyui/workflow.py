@@ -7,7 +7,7 @@ Look-ups along the graph are in `comfyui/graph.py`. Knows nothing of sockets, pr
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +79,11 @@ class Workflow:
 
         return bind(self, request, object_info)
 
-    def validate(self, object_info: ObjectInfo) -> list[WorkflowProblem]:
-        """Everything that keeps a server with these classes from running it; empty when fine."""
-        return validate(self._graph, object_info)
+    def validate(
+        self, object_info: ObjectInfo, replacements: Container[str] = ()
+    ) -> list[WorkflowProblem]:
+        """Everything that keeps a server with these classes from running it; empty when fine.
+
+        `replacements` are classes that it lacks and replaces by others itself.
+        """
+        return validate(self._graph, object_info, replacements)

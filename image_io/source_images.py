@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -71,6 +72,21 @@ class _Roots(Enum):
 FROM_SETTINGS: Final = _Roots.FROM_SETTINGS
 Roots: TypeAlias = "tuple[Path, ...] | None | Literal[_Roots.FROM_SETTINGS]"
 """Folders open to local paths: None = any, empty = none, FROM_SETTINGS = IMAGE_SOURCE_ROOTS."""
+
+
+def as_roots(folders: object) -> Roots:
+    """Roots as a caller gives them: one folder or several, each a text or a path."""
+    if folders is None or isinstance(folders, _Roots):
+        return folders
+    if isinstance(folders, (str, os.PathLike)):
+        folders = [folders] if folders != "" else []
+    paths = []
+    for folder in folders if isinstance(folders, Iterable) else [folders]:
+        if not isinstance(folder, (str, os.PathLike)):
+            kind = type(folder).__name__
+            raise TypeError(f"source_roots must be a folder, a list of folders or None, not {kind}")
+        paths.append(Path(folder))
+    return tuple(paths)
 
 
 @dataclass(frozen=True)

@@ -271,11 +271,11 @@ def test_a_cfg_guider_has_both_sides_and_cfg():
     assert changes(graph, **EVERYTHING) == (expected, ["height", "width"])
 
 
-def test_sigmas_are_followed_through_what_splits_them():
+def test_sigmas_are_followed_through_what_splits_them_which_keeps_its_share():
     graph = custom_graph(node("BasicGuider", model=link(1), conditioning=link(2)), **{"3": None})
     graph["5"]["inputs"]["sigmas"] = link(15)
     graph["15"] = node("SplitSigmas", sigmas=link(11), step=4)
-    assert changes(graph, steps=12)[0] == {"2.text": "P", "11.steps": 12}
+    assert changes(graph, steps=12)[0] == {"2.text": "P", "11.steps": 12, "15.step": 2}
 
 
 def advanced_pair(steps=20):
@@ -476,6 +476,15 @@ def test_a_graph_without_a_sampler_takes_nothing():
     told = sorted({*EVERYTHING, "source_image_url", "mask_image_url", "loras"})
     everything = {**EVERYTHING, "source_image_url": "a", "mask_image_url": "b"}
     assert changes(graph, **everything, loras=[("l", 1.0)]) == ({}, told)
+
+
+def test_that_no_sampler_feeds_an_output_is_told():
+    graph = basic_graph(**{"6": None})
+    graph["7"]["inputs"]["images"] = link("8")
+    graph["8"] = node("LoadImage", image="a.png")
+    for parameter, value in EVERYTHING.items():
+        why = "no sampler feeds an output of the workflow"
+        assert reason_of(graph, parameter, **{parameter: value}) == why
 
 
 # Pictures and masks
@@ -733,6 +742,22 @@ IMAGES = {"source_image_url": "s.png", "mask_image_url": "m.png"}
             ["mask_image_url", "negative_prompt", "source_image_url", "strength"],
         ),
         (
+            "t2i_flux_advanced",
+            {
+                "4.text": "P",
+                "6.width": 640,
+                "6.height": 768,
+                "7.width": 640,
+                "7.height": 768,
+                "9.noise_seed": 7,
+                "11.steps": 12,
+                "14.steps": 12,
+                "5.guidance": 2.5,
+                "1.unet_name": "M",
+            },
+            ["mask_image_url", "negative_prompt", "source_image_url", "strength"],
+        ),
+        (
             "i2i_flux",
             {
                 "4.text": "P",
@@ -754,9 +779,9 @@ IMAGES = {"source_image_url": "s.png", "mask_image_url": "m.png"}
                 "5.guidance": 2.5,
                 "10.denoise": 0.5,
                 "1.unet_name": "M",
-                "7.image": "m.png",
+                "7.image": "s.png",
             },
-            ["height", "negative_prompt", "width"],
+            ["height", "mask_image_url", "negative_prompt", "width"],
         ),
         (
             "t2i_checkpoint",
@@ -796,9 +821,9 @@ IMAGES = {"source_image_url": "s.png", "mask_image_url": "m.png"}
                 "7.cfg": 2.5,
                 "7.denoise": 0.5,
                 "1.ckpt_name": "M",
-                "4.image": "m.png",
+                "4.image": "s.png",
             },
-            ["height", "width"],
+            ["height", "mask_image_url", "width"],
         ),
     ],
 )

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from comfyui.graph import find_by_class, find_by_title, links_of, output_nodes, upstream
 from comfyui.missing_nodes import bypass_missing
@@ -215,6 +216,20 @@ def test_without_its_packs_the_custom_example_runs(comfyui_server):
     with ComfyUIProvider(comfyui_server.address) as provider:
         graph = bypass_missing(graph_of(CUSTOM), described(version="0.26.0")).graph
         provider.run_workflow(graph).raise_for_error()
+
+
+def test_a_picture_turns_the_custom_example_to_image_to_image(comfyui_server):
+    source = Image.new("RGB", (64, 48), (200, 60, 20))
+    request = ImageGenerationRequest(
+        "a lighthouse", workflow=CUSTOM, steps=2, strength=0.5, extra={"source_image": source}
+    )
+    with ComfyUIProvider(comfyui_server.address, workflow_dir=FOLDER) as provider:
+        graph = provider.build_workflow(request)
+        result = provider.generate(request)
+    result.raise_for_error()
+    assert [(image["width"], image["height"]) for image in result.images] == [(64, 48)]
+    assert titled(graph, "Denoise of I2I")[1]["inputs"]["value"] == 0.5
+    assert titled(graph, "Input image")[1]["inputs"]["image"] != "example.png"
 
 
 def test_the_readme_names_every_workflow_and_every_model_with_its_folder():

@@ -113,16 +113,14 @@ def test_a_file_beside_the_workflow_is_found_and_told(tmp_path):
     ("parameter", "title", "place", "value"),
     [
         ("prompt", "Positive Prompt", "x.text", "P"),
-        ("prompt", " prompt ", "x.value", "P"),
+        ("prompt", " positive prompt ", "x.value", "P"),
         ("negative_prompt", "NEGATIVE PROMPT", "x.text", "N"),
+        ("seed", "Seed", "x.value", 7),
         ("seed", "Noise seed", "x.noise_seed", 7),
-        ("steps", "Steps", "x.value", 12),
-        ("guidance_scale", "CFG", "x.cfg", 2.5),
-        ("strength", "Denoise", "x.denoise", 0.5),
-        ("width", "Width", "x.value", 640),
-        ("height", "height", "x.value", 768),
         ("source_image_url", "Input image", "x.image", "s.png"),
+        ("source_image_url", "source image", "x.image", "s.png"),
         ("mask_image_url", "Mask", "x.image", "m.png"),
+        ("mask_image_url", "Input mask", "x.mask", "m.png"),
     ],
 )
 def test_a_title_that_names_a_parameter_wins_over_the_links(parameter, title, place, value):
@@ -137,16 +135,116 @@ def test_a_title_that_names_a_parameter_wins_over_the_links(parameter, title, pl
     assert told(result)[parameter].startswith("the title ")
 
 
-def test_a_title_that_several_have_or_that_only_resembles_one_tells_nothing():
-    for titles in (("Prompt", "positive prompt"), ("The prompt", "Prompt 2")):
+def test_a_title_that_two_places_have_or_that_only_resembles_one_tells_nothing():
+    for titles in (("Positive prompt", "positive prompt"), ("The positive prompt", "Prompt 2")):
         extra = {f"x{i}": node("PrimitiveString", t, value="v") for i, t in enumerate(titles)}
         graph = graph_with(**extra)
         graph["o"]["inputs"] |= {"a": ["x0", 0], "b": ["x1", 0]}
         assert values(bound(graph), "p.text", "x0.value", "x1.value") == ["P", "v", "v"]
 
 
+def test_two_titles_of_one_place_tell_it():
+    graph = graph_with(
+        p=node("CLIPTextEncode", "Positive prompt", text=["x", 0], clip=["c", 1]),
+        x=node("PrimitiveString", "Positive prompt", value="v"),
+        y=node("PrimitiveString", "Positive prompt", text=["x", 0]),
+    )
+    graph["o"]["inputs"]["y"] = ["y", 0]
+    result = bound(graph)
+    assert values(result, "x.value") == ["P"]
+    assert told(result)["prompt"].startswith("the title ")
+
+
+# Titles that only suggest
+
+
+def hinted(title, name, value, **nodes):
+    """A graph with a node of this title beside the samplers' way."""
+    graph = graph_with(x=node("Any", title, **{name: value}), **nodes)
+    graph["o"]["inputs"]["x"] = ["x", 0]
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("parameter", "title", "value", "reached"),
+    [
+        ("prompt", "Prompt", "P", "p.text"),
+        ("steps", "Steps", 12, "s.steps"),
+        ("width", "Width", 640, "l.width"),
+        ("height", "Height", 768, "l.height"),
+    ],
+)
+def test_a_word_that_suggests_a_parameter_gives_way_to_the_links(parameter, title, value, reached):
+    before = "v" if isinstance(value, str) else 1
+    result = bound(hinted(title, "value", before), **{parameter: value})
+    assert values(result, "x.value", reached) == [before, value]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "title", "value", "without"),
+    [
+        ("prompt", "Prompt", "P", {"p": ("text", ["nowhere", 0])}),
+        ("steps", "STEPS", 12, {"s": ("steps", ["nowhere", 0])}),
+        ("guidance_scale", "Guidance", 2.5, {}),
+        ("guidance_scale", "cfg", 2.5, {}),
+        ("strength", "Strength", 0.5, {"l": ("pixels", ["nowhere", 0])}),
+        ("width", "Width", 640, {"l": ("width", ["nowhere", 0])}),
+    ],
+)
+def test_it_takes_the_parameter_where_the_links_lead_nowhere(parameter, title, value, without):
+    before = "v" if isinstance(value, str) else 1
+    graph = hinted(title, "value", before)
+    for node_id, (name, link) in without.items():
+        graph[node_id]["inputs"][name] = link
+    if parameter == "strength":
+        graph["l"]["class_type"] = "VAEEncode"
+    result = bound(graph, **{parameter: value})
+    assert values(result, "x.value") == [value]
+    assert told(result)[parameter].startswith(f"the title {title!r}: ")
+
+
+def test_the_strength_of_a_lora_or_of_a_new_latent_is_not_meant():
+    graph = hinted("Strength", "value", 0.9)
+    assert values(bound(graph, strength=0.5), "x.value") == [0.9]  # there is no picture
+    graph["l"] = node("VAEEncode", pixels=["nowhere", 0])
+    graph["x2"] = node("LoraLoaderModelOnly", model=["c", 0], strength_model=["x", 0])
+    graph["s"]["inputs"]["model"] = ["x2", 0]
+    assert values(bound(graph, strength=0.5), "x.value") == [0.9]
+
+
+def test_the_text_of_the_negative_side_is_not_meant():
+    graph = graph_with(n=node("CLIPTextEncode", "Prompt", text="b", clip=["c", 1]))
+    assert values(bound(graph, negative_prompt="N"), "p.text", "n.text") == ["P", "N"]
+    graph["p"]["inputs"]["text"] = ["nowhere", 0]
+    assert values(bound(graph, negative_prompt="N"), "n.text") == ["N"]
+
+
+def test_among_different_texts_it_tells_the_prompt_and_encoders_of_that_text_follow():
+    combined = {"conditioning_1": ["p", 0], "conditioning_2": ["r", 0]}
+    graph = graph_with(
+        p=node("CLIPTextEncode", "Prompt", text="a", clip=["c", 1]),
+        r=node("CLIPTextEncode", text="a region", clip=["c", 1]),
+        p2=node("CLIPTextEncode", text="a", clip=["c", 1]),
+        both=node("ConditioningCombine", **combined),
+        all=node("ConditioningConcat", conditioning_to=["both", 0], conditioning_from=["p2", 0]),
+    )
+    graph["s"]["inputs"]["positive"] = ["all", 0]
+    assert values(bound(graph), "p.text", "r.text", "p2.text") == ["P", "a region", "P"]
+
+
+def test_among_texts_put_together_it_tells_the_prompt():
+    graph = graph_with(
+        p=node("CLIPTextEncode", text=["x", 0], clip=["c", 1]),
+        x=node("JoinStrings", string1=["y", 0], string2=["z", 0], delimiter=""),
+        y=node("Relay", "Prompt", value=["w", 0]),
+        z=node("PrimitiveString", value="z"),
+        w=node("PrimitiveString", value="w"),
+    )
+    assert values(bound(graph), "w.value", "z.value") == ["P", "z"]
+
+
 def test_a_title_of_a_node_that_does_not_run_tells_nothing():
-    graph = graph_with(x=node("PrimitiveString", "Prompt", value="v"))
+    graph = graph_with(x=node("PrimitiveString", "Positive prompt", value="v"))
     assert values(bound(graph), "p.text", "x.value") == ["P", "v"]
 
 
@@ -157,7 +255,7 @@ def everything(**extra):
     """The file names `x`, a title names `y`, a placeholder is in `z`, the links lead to `p`."""
     graph = graph_with(
         x=node("PrimitiveString", value="x"),
-        y=node("PrimitiveString", "Prompt", value="y"),
+        y=node("PrimitiveString", "Positive prompt", value="y"),
         z=node("PrimitiveString", value="%prompt%"),
     )
     graph["o"]["inputs"] |= {"a": ["x", 0], "b": ["y", 0], "c": ["z", 0]}
@@ -192,7 +290,8 @@ def test_extra_wins_over_each_and_what_it_displaced_is_told():
 
 
 def test_a_title_leaves_a_text_with_placeholders_to_them():
-    graph = graph_with(p=node("CLIPTextEncode", "Prompt", text="fine %prompt%", clip=["c", 1]))
+    title = "Positive prompt"
+    graph = graph_with(p=node("CLIPTextEncode", title, text="fine %prompt%", clip=["c", 1]))
     assert values(bound(graph), "p.text") == ["fine P"]
 
 

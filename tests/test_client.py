@@ -58,6 +58,7 @@ def body_of(call: responses.Call) -> Any:
     [
         ("/system_stats", STATS, lambda client: client.system_stats(), STATS),
         ("/object_info", {"A": {}}, lambda client: client.object_info(), {"A": {}}),
+        ("/node_replacements", {"A": []}, lambda client: client.node_replacements(), {"A": []}),
         ("/queue", {"queue_running": []}, lambda client: client.queue(), {"queue_running": []}),
         ("/history/p%2F1", {"p/1": {}}, lambda client: client.history("p/1"), {"p/1": {}}),
         ("/prompt", {"exec_info": {"queue_remaining": 3}}, lambda c: c.queue_length(), 3),
@@ -74,6 +75,18 @@ def test_get_goes_to_its_path_below_the_prefix(http, client, path, answer, ask, 
 def test_folder_of_models_that_the_server_lacks_is_empty(http, client):
     http.get(f"{BASE}/models/unet", status=404)
     assert client.models("unet") == []
+
+
+@pytest.mark.parametrize("answer", [{"status": 404}, {"status": 405}, {"json": []}, {"body": HTML}])
+def test_a_server_that_knows_no_replacements_has_none(http, client, answer):
+    http.get(f"{BASE}/node_replacements", **answer)
+    assert client.node_replacements() == {}
+
+
+def test_replacements_that_are_refused_are_an_error(http, client):
+    http.get(f"{BASE}/node_replacements", status=401)
+    with pytest.raises(AuthenticationError):
+        client.node_replacements()
 
 
 def test_view_asks_for_the_file_and_keeps_its_bytes(http, client):

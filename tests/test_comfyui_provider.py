@@ -655,6 +655,19 @@ def test_a_workflow_is_built_without_a_server():
     assert graph["8"]["inputs"]["seed"] != again["8"]["inputs"]["seed"]
 
 
+def test_source_roots_may_be_one_folder(tmp_path):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    for folder in (inside, outside):
+        folder.mkdir()
+        picture(folder / "fox.png")
+    with ComfyUIProvider(free_address(), source_roots=str(inside)) as provider:
+        provider.build_workflow(sourced(inside / "fox.png"))
+        with pytest.raises(InvalidRequestError):
+            provider.build_workflow(sourced(outside / "fox.png"))
+    with pytest.raises(TypeError, match="source_roots must be"):
+        ComfyUIProvider(source_roots=5)
+
+
 def test_building_raises_for_what_cannot_be_built(provider):
     with pytest.raises(WorkflowError):
         provider.build_workflow(request(workflow="gone.json"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from comfyui.client import ComfyUIClient
 from comfyui.generation import blocking_problems, model_of, refused, seed_of
 from comfyui.object_info import ObjectInfo
 from comfyui.workflow import Workflow
@@ -130,6 +131,28 @@ def test_a_node_that_the_server_lacks_is_passed_through_and_told(comfyui_server,
     assert result.recipe["workflow"] == built
     assert [w for w in result.metadata["warnings"] if "NobodysRefiner" in w]
     assert "NobodysRefiner" in caplog.text
+
+
+def test_a_node_that_the_server_replaces_is_left_to_it(comfyui_server, tmp_path, monkeypatch):
+    bundled = json.loads((ROOT / "t2i_checkpoint.json").read_text("utf-8"))
+    graph, encoder = lacking(bundled)
+    (tmp_path / "refined.json").write_text(json.dumps(graph), "utf-8")
+    request = ImageGenerationRequest("a fox", workflow="refined.json", steps=1, seed=1)
+    answer = {"NobodysRefiner": [{"new_node_id": "CLIPTextEncode"}]}
+    monkeypatch.setattr(ComfyUIClient, "node_replacements", lambda client: answer)
+
+    for on_missing in ("bypass", "error"):
+        with ComfyUIProvider(
+            comfyui_server.address, tmp_path, on_missing_node=on_missing
+        ) as provider:
+            built = provider.build_workflow(request)
+            result = provider.generate(request)
+        assert built[encoder]["inputs"]["text"] == ["90", 0]
+        assert built["90"]["inputs"]["text"] == "a fox"
+        # This one only says so: it is the server that refuses.
+        assert "NobodysRefiner" in result.error
+        assert comfyui_server.stats.posts > 0
+        assert result.metadata["warnings"] == []
 
 
 def test_a_missing_node_can_be_an_error_that_names_it(comfyui_server, tmp_path):

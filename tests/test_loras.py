@@ -156,6 +156,56 @@ def test_what_the_request_says_of_a_loader_or_a_link_stays():
     assert Workflow.from_dict(after.graph).bind(request).graph == after.graph
 
 
+def graph_of_two(clips):
+    """Two pictures, each of its own model: a and b; `clips` are those of their encoders."""
+    graph = {}
+    for name, clip in zip("ab", clips, strict=True):
+        graph |= {
+            f"{name}1": node("CheckpointLoaderSimple", ckpt_name=f"{name}.safetensors"),
+            f"{name}2": node("CLIPTextEncode", text="x", clip=clip),
+            f"{name}3": node("EmptyLatentImage", width=64, height=64),
+            f"{name}4": node(
+                "KSampler",
+                model=[f"{name}1", 0],
+                positive=[f"{name}2", 0],
+                negative=[f"{name}2", 0],
+                latent_image=[f"{name}3", 0],
+            ),
+            f"{name}5": node("VAEDecode", samples=[f"{name}4", 0], vae=[f"{name}1", 2]),
+            f"{name}6": node("SaveImage", images=[f"{name}5", 0]),
+        }
+    return Workflow.from_dict({"c": node("CLIPLoader", clip_name="c"), **graph})
+
+
+def test_a_lora_stands_behind_every_loader_that_the_model_goes_to():
+    workflow = graph_of_two((["a1", 1], ["b1", 1]))
+    after = bound(workflow, ("new", 0.5), ("second", 0.25))
+    told = [entry.node_id for entry in after.bindings if entry.parameter == "loras"]
+    assert told == ["14", "15", "16", "17"]
+    assert [after.graph[i]["inputs"]["model"][0] for i in told] == ["a1", "b1", "14", "15"]
+    assert [after.graph[i]["inputs"]["clip"][0] for i in told] == ["a1", "b1", "14", "15"]
+    assert [after.graph[i]["inputs"]["model"] for i in ("a4", "b4")] == [["16", 0], ["17", 0]]
+    assert [after.graph[i]["inputs"]["clip"] for i in ("a2", "b2")] == [["16", 1], ["17", 1]]
+    request = ImageGenerationRequest("P", loras=[("new", 0.5), ("second", 0.25)])
+    assert Workflow.from_dict(after.graph).bind(request).graph == after.graph
+
+
+def test_a_clip_that_two_models_share_gets_the_lora_once():
+    after = bound(graph_of_two((["c", 0], ["c", 0])), ("new", 0.5))
+    assert [after.graph[i]["class_type"] for i in ("14", "15")] == [
+        "LoraLoader",
+        "LoraLoaderModelOnly",
+    ]
+    assert [after.graph[i]["inputs"]["clip"] for i in ("a2", "b2")] == [["14", 1], ["14", 1]]
+
+
+def test_a_lora_that_both_models_have_takes_the_strength_in_both():
+    workflow = Workflow.from_dict(bound(graph_of_two((["a1", 1], ["b1", 1])), ("x", 1.0)).graph)
+    after = bound(workflow, ("x", 0.25)).graph
+    assert after.keys() == workflow.graph.keys()
+    assert [after[i]["inputs"]["strength_clip"] for i in ("14", "15")] == [0.25, 0.25]
+
+
 def test_clips_that_come_in_a_circle_end():
     graph = graph_with_lora(["3", 0]).graph
     graph["2"]["inputs"]["clip"] = ["3", 0]

@@ -75,6 +75,8 @@ def test_branches_are_told_by_their_titles_where_they_hold_neither():
         ("I2I mode", True, True, {}),
         ("T2I", True, True, {"s.value": False}),
         ("Use text-to-image", False, False, {"s.value": True}),
+        ("Switch to Image Edit", False, True, {"s.value": True}),
+        ("Image editing", True, False, {"s.value": False}),
         ("Save I2I preview", False, True, {}),
         ("T2I or I2I", False, True, {}),
         ("Anything", False, True, {}),
@@ -122,3 +124,28 @@ def test_a_combo_with_options_of_its_own_is_set_with_its_index():
     options = {"option1": "Text to Image", "option2": "Image to Image", "option3": ""}
     graph = graph_with(s=node("CustomCombo", choice="Text to Image", index=0, **options))
     assert modes(graph, True) == {"s.choice": "Image to Image", "s.index": 1}
+
+
+def test_a_latent_that_has_its_size_from_a_picture_is_made_for_it():
+    graph = graph_with(
+        s=node("ComfySwitchNode", switch=False, on_true=["sized", 0], on_false=["empty", 0]),
+        sized=node("EmptyLatentImage", width=["size", 0], height=["size", 1]),
+        size=node("GetImageSize", image=["load", 0]),
+    )
+    assert modes(graph, True) == {"s.switch": True}
+    graph["s"]["inputs"]["switch"] = True
+    assert modes(graph, False) == {"s.switch": False}
+
+
+def test_a_picture_that_another_switch_leaves_out_leads_nowhere():
+    graph = graph_with(
+        out=node("SaveImage", images=["s", 0]),
+        s=node("ComfySwitchNode", switch=False, on_true=["changed", 0], on_false=["made", 0]),
+        made=node("KSampler", positive=["p", 0], latent_image=["empty", 0]),
+        changed=node("KSampler", positive=["p", 0], latent_image=["encode", 0]),
+        p=node("CLIPTextEncode", text=["refined", 0]),
+        refined=node("ComfySwitchNode", switch=False, on_true=["vlm", 0], on_false=["words", 0]),
+        vlm=node("TextGenerate", prompt=["words", 0], image=["load", 0]),
+        words=node("PrimitiveString", value="a cat"),
+    )
+    assert modes(graph, True) == {"s.switch": True}

@@ -108,3 +108,56 @@ def test_pictures_and_masks_are_told_by_class_or_by_what_is_uploaded():
     assert roles.picture_input(unknown, described(["IMAGE"], **upload)) == "file"
     assert roles.mask_input(unknown, described(["MASK"], **upload)) == "file"
     assert roles.picture_input(unknown) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("image2", "image1", "image3"), ["image1", "image2", "image3"]),
+        (("images.image_2", "images.image_1"), ["images.image_1", "images.image_2"]),
+        (("image_2", "pixels", "vae"), ["pixels", "image_2"]),
+        (("start_image", "end_image", "clip_vision_output"), ["start_image"]),
+        (("destination", "source", "mask"), ["destination"]),
+        (("image_size", "my_image"), []),
+    ],
+)
+def test_the_main_picture_of_a_node_comes_first(names, expected):
+    assert roles.picture_inputs(node("Any", **dict.fromkeys(names, LINK))) == expected
+    assert roles.picture_inputs(node("Any", **dict.fromkeys(names, "plain"))) == []
+
+
+def test_pictures_and_masks_of_unknown_names_are_told_by_type():
+    info = described(["LATENT"], shown=["IMAGE"], area=["MASK"])
+    unknown = node("New", shown=LINK, area=LINK)
+    assert roles.picture_inputs(unknown, info) == ["shown"]
+    assert roles.mask_inputs(unknown, info) == ["area"]
+    assert roles.mask_inputs(node("New", mask=LINK, noise_mask=True)) == ["mask"]
+
+
+@pytest.mark.parametrize(
+    ("latent", "is_new"),
+    [
+        (node("EmptyLatentAudio", seconds=3.0), True),
+        (node("StableCascade_EmptyLatentImage", width=1, height=1), True),
+        (node("SVD_img2vid_Conditioning", init_image=LINK, width=1, height=1), True),
+        (node("Wan22ImageToVideoLatent", vae=LINK, start_image=LINK, width=1, height=1), True),
+        (node("WanDancerVideo", **SIDE_LINKS, mask=LINK, width=1, height=1), True),
+        (node("InstructPixToPixConditioning", **SIDE_LINKS, pixels=LINK), True),
+        (node("InpaintModelConditioning", **SIDE_LINKS, pixels=LINK, mask=LINK), False),
+        (node("LTXVAddGuide", **SIDE_LINKS, latent=LINK, image=LINK), False),
+        (node("VAEEncode", pixels=LINK), False),
+        (node("LatentUpscale", samples=LINK, width=1, height=1), False),
+    ],
+)
+def test_a_latent_is_new_where_it_holds_no_picture(latent, is_new):
+    assert roles.makes_latent(latent) is is_new
+    assert (roles.size_input(latent, "width") == "width") is (
+        is_new and "width" in latent["inputs"]
+    )
+
+
+def test_a_node_that_gives_conditioning_beside_the_latent_makes_it():
+    numbers = {"width": ["INT", {}], "height": ["INT", {}]}
+    both = described(["CONDITIONING", "LATENT"], start=["IMAGE"], **numbers)
+    assert roles.makes_latent(node("New", start=LINK, width=1, height=1), both)
+    assert not roles.makes_latent(node("New", start=LINK, width=1, height=1))

@@ -136,6 +136,25 @@ def test_node_classes_are_asked_for_again_after_a_failure(http):
         assert "CheckpointLoaderSimple" in servers.all()[0].object_info()
 
 
+def test_replacements_are_asked_for_where_a_class_is_missing_and_are_as_old_as_the_classes(http):
+    http.get("http://a:1/object_info", json=NO_MODELS)
+    answer = {"Old": [{"new_node_id": "CheckpointLoaderSimple", "old_node_id": "Old"}]}
+    asked = http.get("http://a:1/node_replacements", json=answer)
+    clock = Clock()
+    with servers_at("a:1", clock) as servers:
+        server = servers.all()[0]
+        known = {"1": {"class_type": "CheckpointLoaderSimple", "inputs": {}}}
+        unknown = {"1": {"class_type": "Old", "inputs": {}}}
+        assert server.replacements(known) == {}
+        assert asked.call_count == 0
+        for _ in range(2):
+            assert server.replacements(unknown) == {"Old": "CheckpointLoaderSimple"}
+        assert asked.call_count == 1
+        clock.now += 61
+        server.replacements(unknown)
+    assert asked.call_count == 2
+
+
 def idle_servers(http, *names):
     for name in names:
         http.get(f"http://{name}:1/system_stats", json=STATS)
@@ -217,14 +236,18 @@ def test_embedded_server_that_is_not_installed_is_a_configuration_error(monkeypa
 def test_status_tells_version_devices_queue_and_what_a_workflow_lacks(http):
     http.get("http://a:1/system_stats", json=STATS)
     http.get("http://a:1/prompt", json={"exec_info": {"queue_remaining": 2}})
-    http.get("http://a:1/object_info", json={})
-    workflow = Workflow.from_dict({"1": {"class_type": "NoSuchNode", "inputs": {}}})
+    http.get("http://a:1/object_info", json=NO_MODELS)
+    answer = {"Old": [{"new_node_id": "CheckpointLoaderSimple", "old_node_id": "Old"}]}
+    http.get("http://a:1/node_replacements", json=answer)
+    workflow = Workflow.from_dict(
+        {name: {"class_type": name, "inputs": {}} for name in ("NoSuchNode", "Old")}
+    )
     with servers_at("a:1") as servers:
         status = server_status(servers.pick(), workflow)
     assert (status.address, status.version, status.queue_length) == ("a:1", "0.26.0", 2)
     assert status.devices == ("cuda:0 A card",)
     assert not status.is_embedded
-    assert "unknown_node" in {problem.kind for problem in status.problems}
+    assert [problem.node_id for problem in status.problems] == ["NoSuchNode"]
 
 
 def test_status_of_the_embedded_server_says_so(comfyui_server: EmbeddedServer):

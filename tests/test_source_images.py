@@ -30,7 +30,13 @@ from image_io.masks import (
     resize_to,
     upload_name,
 )
-from image_io.source_images import SourceImage, file_url_path, load_source
+from image_io.source_images import (
+    FROM_SETTINGS,
+    SourceImage,
+    as_roots,
+    file_url_path,
+    load_source,
+)
 from image_provider import InvalidRequestError, ProviderUnavailableError
 
 WIDTH, HEIGHT = 30, 20
@@ -762,3 +768,25 @@ def test_fitted_side_is_a_multiple_as_near_as_can_be(side, multiple):
     assert fitted % multiple == 0
     assert fitted >= multiple
     assert abs(fitted - side) <= multiple / 2 or fitted == multiple
+
+
+@pytest.mark.parametrize(
+    ("folders", "roots"),
+    [
+        ("here", (Path("here"),)),
+        (Path("here"), (Path("here"),)),
+        (["here", Path("there")], (Path("here"), Path("there"))),
+        ((), ()),
+        ("", ()),
+        (None, None),
+        (FROM_SETTINGS, FROM_SETTINGS),
+    ],
+)
+def test_roots_are_one_folder_or_several(folders, roots):
+    assert as_roots(folders) == roots
+
+
+@pytest.mark.parametrize("folders", [5, [5], b"here", [None]])
+def test_what_is_no_folder_is_refused(folders):
+    with pytest.raises(TypeError, match="source_roots must be a folder, a list of folders or None"):
+        as_roots(folders)

@@ -9,6 +9,7 @@ import numpy
 import pytest
 from PIL import Image
 
+from comfyui.object_info import ObjectInfo
 from comfyui.source_upload import prepare, size_multiple
 from comfyui.workflow import Workflow
 from image_provider import ImageGenerationRequest, InvalidRequestError
@@ -20,11 +21,12 @@ def graph_of(name):
     return Workflow.from_file(ROOT / f"{name}.json").graph
 
 
-def prepared(graph, source=None, mask=None, **fields):
-    extra = {"source_image": source, "mask_image": mask}
+def prepared(graph, source=None, mask=None, overrides=None, info=None, extra=None, **fields):
+    extra = {"source_image": source, "mask_image": mask, **(extra or {})}
     request = ImageGenerationRequest("fox", extra=extra, **fields)
     graph = graph_of(graph) if isinstance(graph, str) else graph
-    return prepare(request, graph, "some.json", None)
+    workflow = Workflow(graph, overrides=overrides)
+    return prepare(request, workflow, "some.json", None, object_info=info)
 
 
 def uploaded(made, name):
@@ -101,7 +103,7 @@ def test_a_size_that_no_latent_can_have_is_refused_before_anything_is_scaled(giv
 def test_numbers_of_numpy_are_taken_as_numbers():
     extra = {"8.seed": numpy.int64(3), "8.cfg": numpy.float32(0.5), "8.x": (numpy.bool_(True), "a")}
     request = ImageGenerationRequest("fox", extra=extra)
-    made = prepare(request, graph_of("t2i_flux"), "some.json", None)
+    made = prepare(request, Workflow(graph_of("t2i_flux")), "some.json", None)
     assert made.request.extra == {"8.seed": 3, "8.cfg": 0.5, "8.x": [True, "a"]}
     assert [type(value) for value in made.request.extra.values()] == [int, float, list]
 
@@ -110,7 +112,7 @@ def test_numbers_of_numpy_are_taken_as_numbers():
 def test_what_json_cannot_hold_is_refused_by_its_key(value):
     request = ImageGenerationRequest("fox", extra={"8.seed": value})
     with pytest.raises(InvalidRequestError, match=r"extra\['8\.seed'\]"):
-        prepare(request, graph_of("t2i_flux"), "some.json", None)
+        prepare(request, Workflow(graph_of("t2i_flux")), "some.json", None)
 
 
 def test_nesting_without_end_is_refused():
@@ -118,7 +120,10 @@ def test_nesting_without_end_is_refused():
     endless.append(endless)
     with pytest.raises(InvalidRequestError, match="nested deeper"):
         prepare(
-            ImageGenerationRequest("fox", extra={"8.x": endless}), graph_of("t2i_flux"), "x", None
+            ImageGenerationRequest("fox", extra={"8.x": endless}),
+            Workflow(graph_of("t2i_flux")),
+            "x",
+            None,
         )
 
 
@@ -178,6 +183,78 @@ def test_a_mask_loader_of_its_own_gets_the_mask_as_colour_and_as_alpha():
     assert (picture.mode, picture.size, mask.size) == ("RGB", (32, 24), (32, 24))
     assert mask.getpixel((4, 4)) == (0, 0, 0, 255)
     assert mask.getpixel((28, 4)) == (255, 255, 255, 0)
+
+
+# Where binding puts picture and mask
+
+
+def rules_graph(name):
+    return Workflow.from_file(Path(__file__).parent / "data" / "workflows" / f"{name}.json").graph
+
+
+def loaded_by(class_type, title=None, name="image"):
+    """Image to image, with a loader that nobody knows by its class."""
+    graph = graph_of("i2i_checkpoint")
+    graph["4"] = {**node(class_type, **{name: "a.png"}), "_meta": {"title": title or class_type}}
+    return graph
+
+
+@pytest.mark.parametrize("name", ["mode", "mode_word", "mode_by_reference"])
+def test_a_workflow_that_is_saved_for_text_takes_a_picture_by_its_switch(name):
+    made = prepared(rules_graph(name), plain())
+    assert uploaded(made, made.request.source_image_url).size == (64, 48)
+
+
+def test_what_titles_the_bindings_file_or_the_server_say_of_a_loader_counts():
+    info = ObjectInfo.from_dict(
+        {
+            "PackLoad": {
+                "input": {"required": {"file": [["a.png"], {"image_upload": True}]}},
+                "output": ["IMAGE"],
+            }
+        }
+    )
+    for graph, more in (
+        (loaded_by("PackLoad", "Input image"), {}),
+        (loaded_by("PackLoad"), {"overrides": {"source_image_url": ["4.image"]}}),
+        (loaded_by("PackLoad", name="file"), {"info": info}),
+    ):
+        made = prepared(graph, plain(), **more)
+        assert list(made.uploads) == [made.request.source_image_url]
+    with pytest.raises(InvalidRequestError, match="loads no picture"):
+        prepared(loaded_by("PackLoad"), plain())
+
+
+def test_a_mask_loader_that_a_title_names_gets_the_mask_alone():
+    graph = graph_of("inpaint_checkpoint")
+    graph["20"] = {**node("LoadImage", image="m.png"), "_meta": {"title": "Mask"}}
+    graph["6"]["inputs"]["mask"] = ["20", 1]
+    made = prepared(graph, plain(), right_half((64, 48)))
+    assert len(made.uploads) == 2
+    assert uploaded(made, made.request.source_image_url).mode == "RGB"
+
+
+def test_a_picture_or_mask_that_extra_sets_is_not_asked_for():
+    made = prepared("inpaint_checkpoint", plain(), extra={"4.image": "there.png"})
+    assert made.request.mask_image_url is None
+    made = prepared("i2i_checkpoint", plain(), extra={"4.image": "there.png"})
+    assert made.request.source_image_url in made.uploads
+
+
+def test_a_mode_that_extra_sets_leaves_no_place_for_a_picture():
+    why = r"loads no picture \(LoadImage 23 loads one, but ComfySwitchNode 4 leaves it out\)"
+    with pytest.raises(InvalidRequestError, match=why):
+        prepared(rules_graph("mode"), plain(), extra={"20.value": False})
+
+
+def test_a_size_that_the_bindings_file_has_a_place_for_is_no_longer_the_pictures():
+    graph = graph_of("i2i_checkpoint")
+    graph["20"] = node("ImageScale", image=["4", 0], width=512, height=512, crop="disabled")
+    graph["5"]["inputs"]["pixels"] = ["20", 0]
+    places = {"width": ["20.width"], "height": ["20.height"]}
+    made = prepared(graph, plain(), overrides=places, width=96, height=32)
+    assert uploaded(made, made.request.source_image_url).size == (64, 48)
+    assert made.request.explicit_size == (96, 32)
 
 
 def test_the_same_picture_has_the_same_name():

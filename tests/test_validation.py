@@ -403,6 +403,11 @@ def test_an_unknown_class_is_refused_anywhere_with_the_closest():
     assert "custom node pack missing? closest: KSampler" in problem.message
 
 
+def test_the_pack_of_an_unknown_class_is_named_where_it_is_known():
+    graph = changed() | {"50": {"class_type": "UnetLoaderGGUF", "inputs": {}}}
+    assert "; install the custom nodes ComfyUI-GGUF and restart" in only(graph).message
+
+
 def test_nodes_that_feed_no_output_are_not_looked_into():
     graph = changed() | {"50": {"class_type": "KSampler", "inputs": {"steps": "many"}}}
     assert problems(graph) == []

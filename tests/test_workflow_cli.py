@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from comfyui.client import ComfyUIClient
 from comfyui.survey import merged, structural_problems, survey
 from comfyui.workflow import Workflow
 from image_cli import main
@@ -154,10 +155,38 @@ def test_a_workflow_that_the_server_can_run_has_no_problem(server, capsys):
     assert ignored == [
         ["source_image_url", "no node of the workflow loads one"],
         ["mask_image_url", "no node of the workflow loads one"],
-        ["strength", "no sampler with denoise starts from a picture"],
+        [
+            "strength",
+            "no sampler with denoise starts from a picture: EmptyLatentImage 4 makes a new latent",
+        ],
     ]
     assert told.err == ""
     assert requests.get(server.url + "/history", timeout=10).json() == {}
+
+
+def replaced_graph():
+    """t2i_checkpoint with a node of a class that is gone between decoder and output."""
+    graph = bundled("t2i_checkpoint.json")
+    graph["20"] = {"class_type": "OldScale", "inputs": {"image": ["6", 0]}}
+    graph["7"]["inputs"]["images"] = ["20", 0]
+    return graph
+
+
+def test_a_node_that_the_server_replaces_is_told_and_no_problem(server, capsys, monkeypatch):
+    write("mine.json", replaced_graph())
+    assert exit_code("check", "mine.json", "--server") == 1
+    assert "unknown_node: node 20 OldScale" in capsys.readouterr().out
+    answer = {"OldScale": [{"new_node_id": "ImageScale", "old_node_id": "OldScale"}]}
+    monkeypatch.setattr(ComfyUIClient, "node_replacements", lambda client: answer)
+    assert exit_code("check", "mine.json", "--server") == 0
+    lines = blocks(capsys.readouterr().out)[0]
+    told = "node 20 OldScale: the server replaces it by ImageScale"
+    assert lines == ["No problem was found.", f"note: {told}"]
+    assert exit_code("bind", "mine.json", "--seed", "5", "--server", "-o", "out.json") == 0
+    assert "20" in json.loads(Path("out.json").read_bytes())
+    assert told in capsys.readouterr().err
+    assert exit_code("show", "mine.json", "--html", "out.html", "--server") == 0
+    assert "custom node pack missing" not in Path("out.html").read_text("utf-8")
 
 
 def test_a_problem_is_one_line_with_node_title_class_input_and_remedy(capsys):
@@ -352,7 +381,7 @@ def test_every_parameter_is_in_the_graph_that_is_written(capsys):
     options = (
         "--negative dogs --seed 5 --steps 3 --guidance 4.5 --strength 0.4 --model m.safetensors"
     )
-    pictures = "--image sub/fox.png --mask mask.png"
+    pictures = "--image sub/fox.png --mask mask.png"  # one file for both: the picture stays
     code = exit_code(
         *["bind", "inpaint_checkpoint.json", "--prompt", "ein Fuchs im Schnee, größer"],
         *[*options.split(), *pictures.split(), "-o", "out.json"],
@@ -364,12 +393,20 @@ def test_every_parameter_is_in_the_graph_that_is_written(capsys):
     expected["3"]["inputs"]["text"] = "dogs"
     expected["7"]["inputs"] |= {"seed": 5, "steps": 3, "cfg": 4.5, "denoise": 0.4}
     expected["1"]["inputs"]["ckpt_name"] = "m.safetensors"
-    expected["4"]["inputs"]["image"] = "mask.png"
+    expected["4"]["inputs"]["image"] = "sub/fox.png"
     text = Path("out.json").read_bytes().decode("utf-8")
     assert json.loads(text) == expected
     assert "größer" in text and text.startswith('{\n  "1": {\n    "class_type"')
     assert text.endswith("}\n") and "\r" not in text
     assert [path.name for path in Path().iterdir()] == ["out.json"]
+
+
+def test_without_a_prompt_the_text_of_the_file_stays():
+    assert exit_code("bind", "t2i_checkpoint.json", "--seed", "5", "-o", "out.json") == 0
+    expected = bundled("t2i_checkpoint.json")
+    expected["5"]["inputs"]["seed"] = 5
+    assert json.loads(Path("out.json").read_bytes()) == expected
+    assert exit_code("bind", "t2i_checkpoint.json", "--size", "1024x1024", "-o", "out.json") == 0
 
 
 def test_what_went_where_is_told_on_stderr(capsys):

@@ -71,6 +71,7 @@ class Api:
             web.get("/history/{prompt_id}", self.get_history_entry),
             web.get("/object_info", self.object_info),
             web.get("/object_info/{node_class}", self.object_info_of_class),
+            web.get("/node_replacements", self.node_replacements),
             web.get("/system_stats", self.system_stats),
             web.get("/features", self.features),
             web.get("/embeddings", self.embeddings),
@@ -182,6 +183,10 @@ class Api:
         """One node type, {} when unknown."""
         name, catalog = request.match_info["node_class"], self._shop.catalog
         return web.json_response({name: catalog.object_info(name)} if name in catalog else {})
+
+    async def node_replacements(self, request: web.Request) -> web.Response:
+        """No node type: every one of this server's is there under its own name."""
+        return web.json_response({})
 
     async def system_stats(self, request: web.Request) -> web.Response:
         """What runs here; `embedded` and `argv` tell it from a real ComfyUI."""

@@ -242,3 +242,9 @@ def test_the_command_clears_up_when_it_is_told_to_end(tmp_path):
         process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_no_node_type_is_replaced(comfyui_server):
+    for path in ("/node_replacements", "/api/node_replacements"):
+        answer = requests.get(comfyui_server.url + path, timeout=PATIENCE)
+        assert (answer.status_code, answer.json()) == (200, {})

@@ -1,0 +1,84 @@
+"""What a server can run, as the commands are told it: by a server, or by a saved answer of one.
+
+Owns the options --server and --object-info. Generates nothing and sends no job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from comfyui.graph import Graph
+from comfyui.object_info import ObjectInfo
+from comfyui.replacements import Replacements, lacks_classes, read_replacements
+from config import Config
+from image_provider import ConfigurationError, WorkflowError
+
+if TYPE_CHECKING:
+    from comfyui.servers import Server
+
+_Answer = TypeVar("_Answer")
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say whom to ask; without one nobody is asked."""
+    known = parser.add_mutually_exclusive_group()
+    known.add_argument(
+        "--server",
+        action="store_true",
+        help="ask the ComfyUI at COMFYUI_SERVER_ADDRESS what it can run",
+    )
+    known.add_argument(
+        "--object-info", metavar="F", help="take that from a saved answer of /object_info instead"
+    )
+
+
+def known_classes(args: argparse.Namespace) -> ObjectInfo | None:
+    """What a server can run, from where the options say; None when they say nothing."""
+    if args.server:
+        return _ask_server(lambda server: server.object_info())
+    if args.object_info is None:
+        return None
+    name = args.object_info
+    try:
+        return ObjectInfo.from_dict(json.loads(Path(name).read_bytes()))
+    except OSError as error:
+        raise ConfigurationError(f"{name} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            f"{name} is not JSON ({error}); save the answer of http://SERVER/object_info there"
+        ) from error
+    except WorkflowError as error:
+        raise ConfigurationError(f"{name} cannot be used: {error}") from error
+
+
+def known_replacements(
+    args: argparse.Namespace, graph: Graph, info: ObjectInfo | None
+) -> Replacements:
+    """What the server that was asked replaces itself; nothing where nobody asked one."""
+    if info is None or not args.server or not lacks_classes(graph, info):
+        return {}
+    return read_replacements(_ask_server(lambda server: server.client.node_replacements()), info)
+
+
+def _ask_server(ask: Callable[[Server], _Answer]) -> _Answer:
+    from comfyui.client import ComfyUIClient, Limits
+    from comfyui.servers import Servers
+
+    config = Config()
+    limits = Limits(
+        connect=config.get_seconds("COMFYUI_CONNECT_TIMEOUT"),
+        read=config.get_seconds("COMFYUI_READ_TIMEOUT"),
+    )
+    servers = Servers(
+        config.get_comfyui_server_address(),
+        config.get("COMFYUI_API_KEY"),
+        lambda address: ComfyUIClient(address, config.get_comfyui_client_id(), limits),
+    )
+    try:
+        return ask(servers.pick())
+    finally:
+        servers.close()
