@@ -38,6 +38,7 @@ from comfyui.object_info import ObjectInfo
 from comfyui.servers import EMBEDDED, Server, Servers
 from comfyui.source_upload import Prepared, prepare
 from comfyui.status import ServerStatus, server_status
+from comfyui.ui_format import is_ui_format
 from comfyui.workflow import Workflow
 from image_io.source_images import FROM_SETTINGS, Roots, as_roots
 from image_provider import (
@@ -154,15 +155,19 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
     def run_workflow(
         self, graph: Graph, on_progress: ProgressCallback | None = None
     ) -> ImageGenerationResult:
-        """Queues an API-format graph as it is, whatever its nodes, and waits for what it makes."""
+        """Queues an API-format graph as it is, whatever its nodes, and waits for what it makes.
+
+        What the editor saves is converted first, with the server's description of its nodes.
+        """
         request = ImageGenerationRequest(prompt="", on_progress=on_progress)
-        return self._run(
-            request,
-            CancelToken(),
-            lambda _: Plan(
-                Choice("given graph", Workflow.from_dict(plain_graph(graph))), Prepared(request)
-            ),
-        )
+
+        def plan(server: Server) -> Plan:
+            given = plain_graph(graph)
+            is_saved = isinstance(given, dict) and is_ui_format(given)
+            workflow = Workflow.from_dict(given, server.object_info() if is_saved else None)
+            return Plan(Choice("given graph", workflow), Prepared(request))
+
+        return self._run(request, CancelToken(), plan)
 
     def execute_comfy_workflow(
         self,
@@ -205,7 +210,8 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
             if image is not input_image_path:
                 unused.append('input_image_path is not used in mode "T2I"; pass "I2I" or "INPAINT"')
             info = server.object_info()
-            choice = Choice(path.name, Workflow.from_file(path, info), warnings=unused)
+            workflow = Workflow.from_file(path, info, keep_unknown=True)
+            choice = Choice(path.name, workflow, warnings=unused)
             return self._prepared(request, choice, info)
 
         return self._run(request, CancelToken(), plan)

@@ -15,6 +15,9 @@ from comfyui.object_info import ObjectInfo
 from comfyui.workflow import Workflow
 from image_provider import WorkflowError
 
+_SUFFIXES = (".json", ".png", ".webp", ".jpg", ".jpeg")
+"""Of files that hold a workflow: ComfyUI writes it into the pictures that it makes, too."""
+
 _PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -36,8 +39,12 @@ class WorkflowLibrary:
         return self._folder
 
     def load(self, name: str, object_info: ObjectInfo | None = None) -> Workflow:
-        """The workflow of this name; raises WorkflowError with the names there are."""
-        return Workflow.from_file(self._path(name), object_info)
+        """The workflow of this name; raises WorkflowError with the names there are.
+
+        Nodes of an editor file that the server lacks stay in it: whoever runs the workflow may do
+        without them.
+        """
+        return Workflow.from_file(self._path(name), object_info, keep_unknown=True)
 
     def content_hash(self, name: str) -> str:
         """SHA-256 of the workflow file, in hex; raises WorkflowError when it cannot be read."""
@@ -52,8 +59,9 @@ class WorkflowLibrary:
         folder = self.folder
         if not folder.is_dir():
             return []
-        files = (path.relative_to(folder).as_posix() for path in folder.rglob("*.json"))
-        return sorted(name for name in files if not name.endswith(".bindings.json"))
+        files = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+        names = (path.relative_to(folder).as_posix() for path in files)
+        return sorted(name for name in names if not name.endswith(".bindings.json"))
 
     def _path(self, name: str) -> Path:
         if _is_absolute(name):

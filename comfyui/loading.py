@@ -36,8 +36,13 @@ class _DuplicateKeyError(ValueError):
     """A JSON object has a key twice; the key is the argument."""
 
 
-def read_file(path: Path, object_info: ObjectInfo | None, max_bytes: int) -> Graph:
-    """The graph in a file; raises WorkflowError naming file and place."""
+def read_file(
+    path: Path, object_info: ObjectInfo | None, max_bytes: int, *, keep_unknown: bool = False
+) -> Graph:
+    """The graph in a file; raises WorkflowError naming file and place.
+
+    `keep_unknown` leaves the nodes of an editor file in it that the server lacks.
+    """
     try:
         if not path.is_file():
             raise _error(path.name, f"there is no such file: {path}")
@@ -45,18 +50,24 @@ def read_file(path: Path, object_info: ObjectInfo | None, max_bytes: int) -> Gra
             data = file.read(max_bytes + 1)
     except OSError as error:
         raise _error(path.name, f"the file cannot be read: {error.strerror}") from error
-    return read_bytes(data, object_info, path.name, max_bytes)
+    return read_bytes(data, object_info, path.name, max_bytes, keep_unknown=keep_unknown)
 
 
 def read_bytes(
-    data: bytes, object_info: ObjectInfo | None, source: str | None, max_bytes: int = MAX_BYTES
+    data: bytes,
+    object_info: ObjectInfo | None,
+    source: str | None,
+    max_bytes: int = MAX_BYTES,
+    *,
+    keep_unknown: bool = False,
 ) -> Graph:
     """The graph in a file's content; `source` is the file's name for messages."""
     if len(data) > max_bytes:
         raise _error(source, f"the file is larger than {max_bytes} bytes, which no workflow is")
     if is_picture(data):
         data = _from_picture(data, source, max_bytes)
-    return read_document(_parse(_decode(data, source), source), object_info, source)
+    document = _parse(_decode(data, source), source)
+    return read_document(document, object_info, source, keep_unknown=keep_unknown)
 
 
 def read_beside(path: Path, suffix: str) -> object | None:
@@ -75,7 +86,11 @@ def read_beside(path: Path, suffix: str) -> object | None:
 
 
 def read_document(
-    document: object, object_info: ObjectInfo | None, source: str | None = None
+    document: object,
+    object_info: ObjectInfo | None,
+    source: str | None = None,
+    *,
+    keep_unknown: bool = False,
 ) -> Graph:
     """The graph in parsed JSON; raises WorkflowError for anything that is none."""
     number_ids = _number_ids(document)
@@ -86,7 +101,7 @@ def read_document(
     if isinstance(wrapped, dict) and "class_type" not in wrapped:
         document = wrapped
     if is_ui_format(document):
-        document = _converted(document, object_info, source)
+        document = _converted(document, object_info, source, keep_unknown)
     if not document:
         raise _error(source, "the workflow is empty; export it again with Workflow > Export (API)")
     for node_id, node in document.items():
@@ -176,10 +191,13 @@ def _text_key(key: object, source: str | None) -> str:
 
 
 def _converted(
-    document: dict[str, Any], object_info: ObjectInfo | None, source: str | None
+    document: dict[str, Any],
+    object_info: ObjectInfo | None,
+    source: str | None,
+    keep_unknown: bool,
 ) -> dict[str, Any]:
     try:
-        return cast(dict[str, Any], convert(document, object_info))
+        return cast(dict[str, Any], convert(document, object_info, keep_unknown=keep_unknown))
     except WorkflowError as error:
         place = {name: getattr(error, name) for name in ("node_id", "class_type", "input_name")}
         raise _error(source, str(error), **place) from error

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from comfyui.graph import Graph, Link, Node, as_link, links_of, output_nodes, title_of
 from comfyui.loading import copy_graph
-from comfyui.node_packs import pack_of
+from comfyui.node_packs import pack_of_node
 from comfyui.object_info import ANY, COMBO, ObjectInfo
 from comfyui.validation import WorkflowProblem
 from image_provider import WorkflowError
@@ -70,10 +70,10 @@ class BypassedNode(NamedTuple):
     class_type: str
     title: str
     how: str
+    pack: str | None = None
 
     def __str__(self) -> str:
-        pack = pack_of(self.class_type)
-        source = f" (of {pack})" if pack else ""
+        source = f" (of {self.pack})" if self.pack else ""
         return f"{_words(*self[:3])} is not on the server{source}: {self.how}"
 
 
@@ -329,7 +329,8 @@ class _Bypass:
     def _bypassed(self, node_id: str) -> BypassedNode:
         node, used = self.missing[node_id], " and ".join(self.used[node_id])
         how = f"what goes into it as {used} is used instead" if used else "left out as not needed"
-        return BypassedNode(node_id, node["class_type"], title_of(node), how)
+        pack = pack_of_node(node)
+        return BypassedNode(node_id, node["class_type"], title_of(node), how, pack)
 
     def _error(self) -> WorkflowError:
         failed = [node_id for node_id in self.missing if node_id in self.failures]
@@ -345,7 +346,7 @@ class _Bypass:
     def _problem(self, node_id: str, suggest: bool) -> WorkflowProblem:
         node = self.missing[node_id]
         class_type, title = node["class_type"], title_of(node)
-        pack = pack_of(class_type) or "that have it, or a newer ComfyUI,"
+        pack = pack_of_node(node) or "that have it, or a newer ComfyUI,"
         message = (
             f"{self._name(node_id)}: {self.failures[node_id]}; "
             f"install the custom nodes {pack} on the server"

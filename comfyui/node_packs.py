@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from comfyui.graph import Node
+
+PACK_KEY = "cnr_id"
+"""What the registry of custom nodes calls a pack by, in an editor file and in `_meta` here."""
+
 # Class names, as shell patterns, and the pack they come from; the first that fits counts. From the
 # extension-node-map.json of ComfyUI-Manager (f39cbd5, August 2026) and the packs' own sources.
 _PACKS = {
@@ -64,3 +69,9 @@ def pack_of(class_type: str) -> str | None:
     """The pack that a class is known to come from."""
     packs = (pack for pattern, pack in _PACKS.items() if fnmatchcase(class_type, pattern))
     return next(packs, None)
+
+
+def pack_of_node(node: Node) -> str | None:
+    """The pack that a node is from: the editor's file may have said so (`cnr_id`)."""
+    named = node.get("_meta", {}).get(PACK_KEY)
+    return named if isinstance(named, str) and named else pack_of(node["class_type"])

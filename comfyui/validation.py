@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from comfyui.cycles import find_cycles
 from comfyui.graph import Graph, Link, Node, as_link, title_of
-from comfyui.node_packs import pack_of
+from comfyui.node_packs import pack_of_node
 from comfyui.object_info import ANY, COMBO, InputInfo, NodeInfo, ObjectInfo
 
 ProblemKind = Literal[
@@ -231,7 +231,7 @@ class _Validation:
 
     def _unknown_node(self, node_id: str) -> WorkflowProblem:
         class_type = self.graph[node_id]["class_type"]
-        pack = pack_of(class_type)
+        pack = pack_of_node(self.graph[node_id])
         if pack is not None:
             remedy = f"install the custom nodes {pack}"
         else:

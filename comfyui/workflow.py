@@ -46,15 +46,18 @@ class Workflow:
         object_info: ObjectInfo | None = None,
         *,
         max_bytes: int = loading.MAX_BYTES,
+        keep_unknown: bool = False,
     ) -> Workflow:
         """Loads API format, UI format, or a picture with an embedded graph.
 
-        UI format needs `object_info` to be read in full. A file of the same name that ends in
-        `.bindings.json` says where parameters go: {"prompt": ["6.text"]}. Raises WorkflowError,
-        naming file and place, for anything that is no workflow.
+        UI format needs `object_info` to be read in full; its nodes of classes that the server lacks
+        are an error, or with `keep_unknown` stay in the graph as far as the file tells what they
+        have. A file of the same name that ends in `.bindings.json` says where parameters go:
+        {"prompt": ["6.text"]}. Raises WorkflowError, naming file and place, for anything that is
+        no workflow.
         """
         path = Path(path)
-        graph = loading.read_file(path, object_info, max_bytes)
+        graph = loading.read_file(path, object_info, max_bytes, keep_unknown=keep_unknown)
         beside = loading.read_beside(path, BINDINGS_SUFFIX)
         if beside is None:
             return cls(graph, path.name)

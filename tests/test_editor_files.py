@@ -70,3 +70,58 @@ def test_execute_comfy_workflow_takes_an_editor_file(provider):
     result = provider.execute_comfy_workflow("mine.json", "a red fox", width=64, height=64, seed=5)
     result.raise_for_error()
     assert result.recipe["workflow"]["20:6"]["inputs"]["text"] == "a red fox"
+
+
+def with_a_refiner(**refiner):
+    """The plain file with a text node of a pack that the server lacks before its encoder."""
+    document = json.loads(editor_file("plain"))
+    encoder = next(node for node in document["nodes"] if node["id"] == 2)
+    text = next(slot for slot in encoder["inputs"] if slot["name"] == "text")
+    text["link"] = 90
+    node = {
+        "id": 40,
+        "type": "AlienRefiner",
+        "mode": 0,
+        "inputs": [{"name": "prompt", "type": "STRING", "widget": {"name": "prompt"}}],
+        "outputs": [{"name": "STRING", "type": "STRING", "links": [90]}],
+        "properties": {"cnr_id": "comfyui-aliens"},
+        "widgets_values": ["refine me"],
+        **refiner,
+    }
+    document["nodes"].append(node)
+    document["links"].append([90, 40, 0, 2, encoder["inputs"].index(text), "STRING"])
+    Path("flows/saved.json").write_text(json.dumps(document), "utf-8")
+    return ImageGenerationRequest("a red fox", width=64, height=64, seed=5, workflow="saved.json")
+
+
+def test_a_node_that_the_server_lacks_is_passed_through_with_its_pack(provider):
+    result = provider.generate(with_a_refiner())
+    result.raise_for_error()
+    assert result.recipe["workflow"]["2"]["inputs"]["text"] == "a red fox"
+    assert any(
+        "AlienRefiner" in note and "(of comfyui-aliens)" in note
+        for note in result.metadata["warnings"]
+    )
+
+
+def test_a_node_that_nothing_can_stand_in_for_names_its_pack(comfyui_server):
+    Path("flows").mkdir()
+    with ComfyUIProvider(
+        comfyui_server.address, workflow_dir="flows", on_missing_node="error"
+    ) as provider:
+        result = provider.generate(with_a_refiner())
+    assert result.error_type == "workflow"
+    assert "AlienRefiner" in result.error and "comfyui-aliens" in result.error
+
+
+def test_values_without_names_of_a_node_that_nobody_knows_are_an_error(provider):
+    result = provider.generate(with_a_refiner(widgets_values=["refine me", 1, 2]))
+    assert result.error_type == "workflow"
+    assert "node 40 AlienRefiner (of comfyui-aliens)" in result.error
+
+
+def test_pictures_of_the_folder_are_listed(provider):
+    Path("flows/a.json").write_text(editor_file("plain"), "utf-8")
+    Path("flows/b.PNG").touch()
+    Path("flows/c.txt").touch()
+    assert provider.library.names() == ["a.json", "b.PNG"]

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from comfyui.graph import Graph as ApiGraph
+from comfyui.node_packs import PACK_KEY
 from comfyui.object_info import Editor
 from comfyui.ui_format import primitives
 from comfyui.ui_format.model import UNSET, Document, Graph, Node, Widget
-from comfyui.ui_format.refusing import refuse_unknown
+from comfyui.ui_format.refusing import refuse_unknown, told_pack
 from comfyui.ui_format.resolving import Held, Path, Source, full_id, resolve
 from comfyui.ui_format.subgraphs import write_through
 
@@ -42,11 +43,16 @@ def export(document: Document, *, keep_unknown: bool = False) -> ApiGraph:
         exported[full_id(path, node)] = {
             "inputs": _inputs(document, path, node),
             "class_type": node.type,
-            "_meta": {"title": node.title},
+            "_meta": _meta(node),
         }
     for entry in exported.values():
         _drop_dead_links(entry["inputs"], exported)
     return _sorted(exported)
+
+
+def _meta(node: Node) -> dict[str, Any]:
+    pack = told_pack(node) if node.info is None else None
+    return {"title": node.title, **({PACK_KEY: pack} if pack is not None else {})}
 
 
 def _inputs(document: Document, path: Path, node: Node) -> dict[str, Any]:

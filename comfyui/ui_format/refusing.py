@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from comfyui.node_packs import pack_of
+from comfyui.node_packs import PACK_KEY, pack_of
 from comfyui.ui_format.model import Document, Node
 from comfyui.ui_format.resolving import Path, full_id
 from comfyui.ui_format.saved import bad
@@ -81,8 +81,11 @@ def _name(place: Place) -> str:
 
 
 def _pack(node: Node) -> str:
-    """The pack that the file says it is from, else the one that its name tells."""
-    named = (node.properties.get(key) for key in ("cnr_id", "aux_id"))
-    pack = next((name for name in named if isinstance(name, str) and name), None)
-    pack = pack or pack_of(node.type)
+    pack = told_pack(node) or pack_of(node.type)
     return f" (of {pack})" if pack else ""
+
+
+def told_pack(node: Node) -> str | None:
+    """The pack that the file says a node is from."""
+    named = (node.properties.get(key) for key in (PACK_KEY, "aux_id"))
+    return next((name for name in named if isinstance(name, str) and name), None)
