@@ -19,7 +19,7 @@ from comfyui.ui_format.widgets import text_widget
 
 _PLAYERS = frozenset({"LoadAudio", "SaveAudio", "PreviewAudio", "SaveAudioMP3", "SaveAudioOpus"})
 _NEWER_PLAYERS = _PLAYERS | {"SaveAudioAdvanced"}
-_PICTURE_UPLOADS = ("image_upload", "video_upload", "animated_image_upload")
+PICTURE_UPLOADS = ("image_upload", "video_upload", "animated_image_upload")
 _MARKED = re.compile(r"\[(input|output|temp)\]", re.IGNORECASE)
 _PREVIEWS_3D = frozenset({"SaveGLB", "Preview3D"})
 _SAVERS = frozenset(
@@ -54,9 +54,8 @@ def new_node(info: NodeInfo, node_id: str, editor: Editor) -> Node:
 
 def editor_inputs(info: NodeInfo, editor: Editor) -> list[InputInfo]:
     """The inputs of a class as the editor has them: the server's, and those it adds."""
-    added = _added_inputs(info, editor)
-    replaced = {entry.name for entry in added}
-    return [entry for entry in info.inputs.values() if entry.name not in replaced] + added
+    added = {entry.name: entry for entry in _added_inputs(info, editor)}
+    return list({**info.inputs, **added}.values())
 
 
 def _added_inputs(info: NodeInfo, editor: Editor) -> list[InputInfo]:
@@ -78,7 +77,7 @@ def _added_inputs(info: NodeInfo, editor: Editor) -> list[InputInfo]:
 def _picture_upload(info: NodeInfo) -> InputInfo | None:
     """The input for which the editor has a button that uploads a picture or video."""
     for entry in info.inputs.values():
-        is_upload = any(entry.settings.get(name) is True for name in _PICTURE_UPLOADS)
+        is_upload = any(entry.settings.get(name) is True for name in PICTURE_UPLOADS)
         if entry.required and is_upload and entry.type == COMBO:
             return entry
     return None
