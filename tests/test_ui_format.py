@@ -326,6 +326,54 @@ def test_a_file_that_would_become_too_much_is_refused():
         convert(a_file(a_node(1, "0"), definitions={"subgraphs": deep}), INFO)
 
 
+def group_file(definition, name="mine"):
+    return a_file(
+        a_node(1, f"workflow>{name}", outputs=[("IMAGE", "IMAGE", [1])], values=["a.png", "image"]),
+        a_node(2, "PreviewImage", [("images", "IMAGE", 1)]),
+        links=[[1, 1, 0, 2, 0, "IMAGE"]],
+        extra={"groupNodes": definition},
+    )
+
+
+LOADER = {"type": "LoadImage", "outputs": [{"name": "IMAGE", "type": "IMAGE"}]}
+
+
+def test_a_group_node_has_the_ids_of_its_node_and_their_numbers():
+    graph = convert(group_file({"mine": {"nodes": [LOADER], "links": []}}), INFO)
+    assert graph["1:0"]["inputs"] == {"image": "a.png"}
+    assert graph["2"]["inputs"] == {"images": ["1:0", 0]}
+
+
+def test_two_group_nodes_of_one_definition_keep_their_own_values():
+    file = group_file({"mine": {"nodes": [LOADER], "links": []}})
+    file["nodes"].append(a_node(3, "workflow/mine", values=["b.png", "image"]))
+    graph = convert(file, INFO)
+    assert [graph[i]["inputs"]["image"] for i in ("1:0", "3:0")] == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("definition", "words"),
+    [
+        ({}, r"does not say what is in node 1 workflow>mine \(extra.groupNodes\)"),
+        ({"mine": 5}, "group node 'mine': its definition in extra.groupNodes is not an object"),
+        ({"mine": {}}, "group node 'mine': nodes is not a list"),
+        ({"mine": {"nodes": [], "links": 5}}, "group node 'mine': links is not a list"),
+        ({"mine": {"nodes": [], "links": [[0, 0, 9, 0]]}}, "of a node that is not in it"),
+        (
+            {"mine": {"nodes": [{"type": "Alien"}], "links": []}},
+            "lacks the class of node 1:0 Alien",
+        ),
+        (
+            {"mine": {"nodes": [{"type": "workflow>mine"}], "links": []}},
+            "group nodes cannot be inside a subgraph or another group node: node 1:0",
+        ),
+    ],
+)
+def test_a_group_node_that_cannot_be_opened_says_why(definition, words):
+    with pytest.raises(WorkflowError, match=words):
+        convert(group_file(definition), INFO)
+
+
 def reroute(node_id, link, links):
     return a_node(node_id, "Reroute", [("", "*", link)], [("", "*", links)])
 

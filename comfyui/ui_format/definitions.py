@@ -54,9 +54,8 @@ def new_node(info: NodeInfo, node_id: str, editor: Editor) -> Node:
 
 def editor_inputs(info: NodeInfo, editor: Editor) -> list[InputInfo]:
     """The inputs of a class as the editor has them: the server's, and those it adds."""
-    added = _added_inputs(info, editor)
-    replaced = {entry.name for entry in added}
-    return [entry for entry in info.inputs.values() if entry.name not in replaced] + added
+    added = {entry.name: entry for entry in _added_inputs(info, editor)}
+    return list({**info.inputs, **added}.values())
 
 
 def _added_inputs(info: NodeInfo, editor: Editor) -> list[InputInfo]:

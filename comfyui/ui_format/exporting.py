@@ -13,7 +13,8 @@ from typing import Any
 from comfyui.graph import Graph as ApiGraph
 from comfyui.node_packs import PACK_KEY
 from comfyui.object_info import Editor
-from comfyui.ui_format import primitives
+from comfyui.ui_format import group_nodes, primitives
+from comfyui.ui_format.key_order import in_key_order
 from comfyui.ui_format.model import UNSET, Document, Graph, Node, Widget
 from comfyui.ui_format.refusing import refuse_unknown, told_pack
 from comfyui.ui_format.resolving import Held, Path, Source, full_id, resolve
@@ -47,7 +48,7 @@ def export(document: Document, *, keep_unknown: bool = False) -> ApiGraph:
         }
     for entry in exported.values():
         _drop_dead_links(entry["inputs"], exported)
-    return _sorted(exported)
+    return in_key_order(exported)
 
 
 def _meta(node: Node) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def _inputs(document: Document, path: Path, node: Node) -> dict[str, Any]:
             _write(inputs, slot.name, found.value)
         elif isinstance(found, Source):
             inputs[slot.name] = [found.node_id, found.slot]
-    return _sorted(inputs)
+    return in_key_order(inputs)
 
 
 def _write(inputs: dict[str, Any], name: str, value: Any, widget: Widget | None = None) -> None:
@@ -95,26 +96,17 @@ def _drop_dead_links(inputs: dict[str, Any], exported: dict[str, Any]) -> None:
         del inputs[name]
 
 
-def _sorted(entries: dict[str, Any]) -> dict[str, Any]:
-    """In the order that JavaScript gives the keys of an object: whole numbers first."""
-    numbers = sorted((key for key in entries if _is_index(key)), key=int)
-    if not numbers:
-        return entries
-    return {key: entries[key] for key in [*numbers, *(k for k in entries if not _is_index(k))]}
-
-
-def _is_index(key: str) -> bool:
-    is_number = key.isascii() and key.isdecimal() and len(key) <= 10
-    return is_number and str(int(key)) == key and int(key) < 2**32 - 1
-
-
 def _in_order(document: Document) -> Iterator[tuple[Path, Node]]:
     for node in _execution_order(document):
-        if node.subgraph is not None:
-            if not (node.is_inactive and document.editor is Editor.V1_45):
-                yield from _inside((), node)
-        else:
+        if node.subgraph is None and node.group is None:
             yield (), node
+        elif node.is_inactive and document.editor is Editor.V1_45:
+            continue
+        elif node.group is not None:
+            group_nodes.write_values(node)
+            yield from (((node,), inner) for inner in node.group.nodes.values())
+        else:
+            yield from _inside((), node)
 
 
 def _inside(path: Path, instance: Node) -> Iterator[tuple[Path, Node]]:
@@ -149,5 +141,5 @@ def _execution_order(graph: Graph) -> list[Node]:
                     missing[link.target_id] -= 1
                     if missing[link.target_id] == 0:
                         ready.append(link.target_id)
-    rest = _sorted({node_id: None for node_id in graph.nodes if node_id not in ordered})
+    rest = in_key_order({node_id: None for node_id in graph.nodes if node_id not in ordered})
     return [graph.nodes[node_id] for node_id in (*ordered, *rest)]

@@ -138,6 +138,7 @@ class Node:
     widgets_values: Any = None
     info: NodeInfo | None = None
     subgraph: Subgraph | None = None
+    group: Group | None = None
     document: Document | None = None
     is_virtual: bool = False
     """Whether only the editor has it: it is never exported."""
@@ -247,6 +248,16 @@ class Subgraph(Graph):
             widget = node.widget_of(slots[0]) if slots else None
             if widget is not None:
                 yield node, widget
+
+
+@dataclass(eq=False)
+class Group(Graph):
+    """What is in an old group node; links from its own inputs come from INPUT_NODE."""
+
+    outputs: list[tuple[str, int]] = field(default_factory=list)
+    """For each output the node inside and which of that node's it is."""
+    widgets: list[tuple[str, Node, str]] = field(default_factory=list)
+    """The name of a widget, and the node and widget inside that take its value."""
 
 
 @dataclass(eq=False)

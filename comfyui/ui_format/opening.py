@@ -12,8 +12,16 @@ from itertools import zip_longest
 from typing import Any
 
 from comfyui.object_info import Editor, ObjectInfo
-from comfyui.ui_format import dynamic, primitives, reroutes, subgraphs, undescribed
+from comfyui.ui_format import (
+    dynamic,
+    group_nodes,
+    primitives,
+    reroutes,
+    subgraphs,
+    undescribed,
+)
 from comfyui.ui_format.definitions import editor_inputs, new_node
+from comfyui.ui_format.group_classes import GroupClass, GroupClasses
 from comfyui.ui_format.model import (
     UNSET,
     Document,
@@ -54,29 +62,48 @@ def open_document(
         subgraph.is_filled = True
         for node in subgraph.waiting:
             subgraphs.promote_late(node)
-    _fill(document, root, document)
+    _fill(document, root, document, GroupClasses(saved, object_info))
     _settle(document)
     return document
 
 
-def _fill(graph: Graph, saved: SavedGraph, document: Document) -> None:
+def _fill(
+    graph: Graph, saved: SavedGraph, document: Document, groups: GroupClasses | None = None
+) -> None:
     graph.links = saved.links
     for entry in saved.nodes:
         if entry.id in graph.nodes:
             raise bad(saved.where, f"two nodes have the id {entry.id}", entry)
-        graph.nodes[entry.id] = _node(entry, document)
+        graph.nodes[entry.id] = _node(entry, document, groups)
 
 
-def _node(saved: Node, document: Document) -> Node:
+def _node(saved: Node, document: Document, groups: GroupClasses | None) -> Node:
     subgraph = document.subgraphs.get(saved.type)
     if subgraph is not None:
         node = subgraphs.new_instance(subgraph, saved.id)
     elif saved.type in document.object_info:
         node = new_node(document.object_info[saved.type], saved.id, document.editor)
     else:
+        group = groups.get(saved.type) if groups is not None else None
+        if group is not None:
+            return _group_node(saved, group, document)
         return _undescribed(saved, document)
     node.document = document
     _configure(node, saved, document.editor)
+    return node
+
+
+def _group_node(saved: Node, group: GroupClass, document: Document) -> Node:
+    node = new_node(group.info, saved.id, document.editor)
+    node.document, node.is_virtual = document, True
+    _configure(node, saved, document.editor)
+    inner = []
+    for entry in group.definition.new_nodes():
+        if entry.type in document.object_info:
+            inner.append(_node(entry, document, None))
+        else:
+            inner.append(_undescribed(entry, document))
+    node.group = group_nodes.new_group(group, inner)
     return node
 
 

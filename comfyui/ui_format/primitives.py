@@ -5,6 +5,7 @@ They are not exported. Facts: ComfyUI_frontend 1.45.19, extensions/core/widgetIn
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from comfyui.object_info import Editor, InputInfo
@@ -69,7 +70,7 @@ def write_values(graph: Graph, document: Document) -> None:
         for target, slot in graph.targets(node):
             widget = target.widget(slot.widget) if slot.widget is not None else None
             if widget is not None:
-                widget.set(target, value)
+                widget.set(target, _rounded(value, widget.info))
 
 
 def _declared(slot: InputSlot, widget: Widget | None) -> InputInfo | None:
@@ -82,7 +83,7 @@ def _declared(slot: InputSlot, widget: Widget | None) -> InputInfo | None:
 
 def _keep_in_range(widget: Widget, declared: list[InputInfo | None]) -> None:
     """Keeps a number within the ranges of all inputs that have one in common with the first."""
-    low, high = float("-inf"), float("inf")
+    low, high, step = float("-inf"), float("inf"), 1
     first = declared[0]
     for info in declared:
         if info is None or first is None or info.type != first.type:
@@ -92,9 +93,41 @@ def _keep_in_range(widget: Widget, declared: list[InputInfo | None]) -> None:
         if max(low, minimum) <= min(high, maximum):
             low, high = max(low, minimum), min(high, maximum)
             widget.value = _within(widget.value, low, high)
+            if info.type == "INT":
+                step = math.lcm(step, int(info.step or 1))
+                widget.value = _in_steps(widget.value, low if math.isfinite(low) else 0, step)
 
 
 def _within(value: Any, low: float, high: float) -> Any:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return value
     return low if value < low else high if value > high else value
+
+
+def _rounded(value: Any, info: InputInfo | None) -> Any:
+    """A number as a widget rounds what a user, or a Primitive node, enters."""
+    if info is None or not isinstance(value, (int, float)) or isinstance(value, bool):
+        return value
+    if info.type == "INT":
+        return _in_steps(value, info.minimum or 0, int(info.step or 1))
+    if info.type == "FLOAT":
+        digits = max(0, -math.floor(math.log10(info.step or 0.5)))
+        unit = info.settings.get("round") or (10**-digits if digits else 0)
+        if not isinstance(unit, (int, float)) or unit <= 0:
+            return value
+        low = 0 if info.minimum is None else info.minimum
+        high = 2048 if info.maximum is None else info.maximum
+        return _within(round(_half_up(value / unit) * unit, digits), low, high)
+    return value
+
+
+def _in_steps(value: Any, low: float, step: int) -> Any:
+    """A whole number that is so many steps from where its range begins."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or step < 1:
+        return value
+    offset = int(math.fmod(low, step))
+    return _half_up((value - offset) / step) * step + offset
+
+
+def _half_up(value: float) -> int:
+    return math.floor(value + 0.5)

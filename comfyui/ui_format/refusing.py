@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from comfyui.node_packs import PACK_KEY, pack_of
+from comfyui.ui_format.group_definitions import group_name
 from comfyui.ui_format.model import Document, Node
 from comfyui.ui_format.resolving import Path, full_id
 from comfyui.ui_format.saved import bad
@@ -32,6 +33,9 @@ def refuse_unknown(
 ) -> None:
     """Raises WorkflowError when a node that is to be exported cannot be."""
     unknown = [(path, node) for path, node in places if node.info is None]
+    groups = [place for place in unknown if group_name(place[1].type) is not None]
+    if groups:
+        raise _error(groups, _unopened(groups))
     if len(document.object_info) > 0:
         if unknown and not keep_unknown:
             raise _error(unknown, _lacking(unknown))
@@ -46,6 +50,19 @@ def refuse_unknown(
             place = _name((path, node))
             what = f"{place} needs {drawn}, which only the editor makes; run it in the editor"
             raise bad("", what, node)
+
+
+def _unopened(groups: Sequence[Place]) -> str:
+    inner = [place for place in groups if place[0]]
+    if inner:
+        return (
+            f"group nodes cannot be inside a subgraph or another group node: {_listed(inner)}; "
+            "in the editor right-click it and choose Convert to nodes"
+        )
+    return (
+        f"the file does not say what is in {_listed(groups)} (extra.groupNodes); "
+        "save the workflow again in an editor in which the group node works"
+    )
 
 
 def _lacking(unknown: Sequence[Place]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from comfyui.object_info import ANY, Editor
-from comfyui.ui_format import tunnels
+from comfyui.ui_format import group_nodes, tunnels
 from comfyui.ui_format.model import (
     INPUT_NODE,
     UNSET,
@@ -70,6 +70,9 @@ def resolve(document: Document, path: Path, node: Node, slot: int) -> Source | H
 
     Raises WorkflowError for a link that leads nowhere or in a circle.
     """
+    if path and path[-1].group is not None:
+        fed = group_nodes.fed_by(document, path[-1], node, slot)
+        return None if fed is None else Source(*fed)
     step: _Step = _Ask(path, node, slot, None)
     seen: set[tuple[str, str, int]] = set()
     while isinstance(step, (_Ask, _Take)):
@@ -128,10 +131,13 @@ def _taken(document: Document, step: _Take) -> _Step:
     if node.mode == Mode.NEVER and document.editor is Editor.V1_45:
         return None
     if node.mode == Mode.BYPASS:
-        passed = _passed(node, slot, step.type)
+        passing = _passed if node.group is None else _passed_group
+        passed = passing(node, slot, step.type)
         return None if passed is None else _Ask(path, node, passed, None)
     if node.subgraph is not None:
         return _from_inside(path, node, node.subgraph, slot, step.type)
+    if node.group is not None:
+        return _from_group(path, node, slot)
     if node.is_virtual:
         # A Set node may be on the level of its Get node, or on one around that.
         for depth in range(len(path), -1, -1):
@@ -182,6 +188,23 @@ def _passed(node: Node, slot: int, wanted: str) -> int | None:
     exact = (number for number, entry in enumerate(inputs) if entry.type == wanted)
     fitting = (number for number, entry in enumerate(inputs) if fits(entry.type))
     return next(exact, next(fitting, None))
+
+
+def _passed_group(node: Node, slot: int, wanted: str) -> int | None:
+    """The same for a bypassed group node, which looks at nothing but its inputs' types."""
+    numbers = (
+        [slot, *range(len(node.inputs))] if slot < len(node.inputs) else range(len(node.inputs))
+    )
+    return next((number for number in numbers if node.inputs[number].type == wanted), None)
+
+
+def _from_group(path: Path, node: Node, slot: int) -> _Step:
+    given = group_nodes.given_by(node, slot)
+    if given is None:
+        return None
+    if given[0] == INPUT_NODE:
+        return _Ask(path, node, given[1], None)
+    return Source(f"{full_id(path, node)}:{given[0]}", given[1])
 
 
 def graph_of(document: Document, path: Path) -> Graph:

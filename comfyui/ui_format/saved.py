@@ -40,7 +40,7 @@ def is_ui_format(document: Mapping[str, Any]) -> bool:
 def read_graph(document: Mapping[str, Any], where: str = "") -> SavedGraph:
     """The nodes and links of one level; raises WorkflowError naming the place."""
     links = {link.id: link for link in _links(document.get("links"), where)}
-    nodes = [_node(entry, where) for entry in _objects(document.get("nodes"), where, "nodes")]
+    nodes = [read_node(entry, where) for entry in objects(document.get("nodes"), where, "nodes")]
     return SavedGraph(where, nodes, links)
 
 
@@ -54,7 +54,7 @@ def read_subgraphs(document: Mapping[str, Any]) -> dict[str, SavedSubgraph]:
             continue
         if not isinstance(definitions, Mapping):
             raise bad("", "definitions is not an object")
-        for entry in _objects(definitions.get("subgraphs"), "", "definitions.subgraphs"):
+        for entry in objects(definitions.get("subgraphs"), "", "definitions.subgraphs"):
             subgraph = _subgraph(entry)
             found.setdefault(subgraph.id, subgraph)
             waiting.append(entry)
@@ -92,8 +92,8 @@ def _subgraph(entry: Mapping[str, Any]) -> SavedSubgraph:
         subgraph_id,
         name or subgraph_id,
         read_graph(entry, where),
-        [_port(port, where) for port in _objects(entry.get("inputs"), where, "inputs")],
-        [_port(port, where) for port in _objects(entry.get("outputs"), where, "outputs")],
+        [_port(port, where) for port in objects(entry.get("inputs"), where, "inputs")],
+        [_port(port, where) for port in objects(entry.get("outputs"), where, "outputs")],
     )
 
 
@@ -102,7 +102,7 @@ def _port(entry: Mapping[str, Any], where: str) -> Port:
     return Port(_name(entry, where), slot_type(entry.get("type")), link_ids)
 
 
-def _node(entry: Mapping[str, Any], where: str) -> Node:
+def read_node(entry: Mapping[str, Any], where: str) -> Node:
     node_id, class_type = entry.get("id"), entry.get("type")
     if not _is_id(node_id):
         raise bad(where, f"a node's id is {node_id!r}, not a number or text")
@@ -115,8 +115,8 @@ def _node(entry: Mapping[str, Any], where: str) -> Node:
         type=class_type,
         title=title if isinstance(title, str) else "",
         mode=_mode(entry.get("mode"), at),
-        inputs=[_input(slot, at) for slot in _objects(entry.get("inputs"), at, "inputs")],
-        outputs=[_output(slot, at) for slot in _objects(entry.get("outputs"), at, "outputs")],
+        inputs=[_input(slot, at) for slot in objects(entry.get("inputs"), at, "inputs")],
+        outputs=[_output(slot, at) for slot in objects(entry.get("outputs"), at, "outputs")],
         properties=properties if isinstance(properties, Mapping) else {},
         widgets_values=_values(entry.get("widgets_values"), at),
     )
@@ -190,32 +190,32 @@ def _link(entry: object, where: str) -> Link:
     elif isinstance(entry, list) and len(entry) >= len(_LINK_KEYS):
         values, given = entry[:5], entry[5] if len(entry) > 5 else None
     else:
-        raise bad(where, f"a link is {_shown(entry)}; a link is {', '.join(_LINK_KEYS)}, type")
+        raise bad(where, f"a link is {shown(entry)}; a link is {', '.join(_LINK_KEYS)}, type")
     link_id: Any = values[0]
     _, origin_id, origin_slot, target_id, target_slot = values
     are_ids = _is_id(origin_id) and _is_id(target_id)
-    slots = [_slot_number(slot) for slot in (origin_slot, target_slot)]
+    slots = [slot_number(slot) for slot in (origin_slot, target_slot)]
     is_number = isinstance(link_id, int) and _is_int(link_id)
     if not (is_number and are_ids) or slots[0] is None or slots[1] is None:
-        raise bad(where, f"link {_shown(link_id)} has ids or slots that are none: {_shown(values)}")
+        raise bad(where, f"link {shown(link_id)} has ids or slots that are none: {shown(values)}")
     return Link(link_id, str(origin_id), slots[0], str(target_id), slots[1], slot_type(given))
 
 
-def _slot_number(value: object) -> int | None:
+def slot_number(value: object) -> int | None:
     """A slot's number, which old files have as text too."""
     if isinstance(value, str) and value.isdecimal() and len(value) < 10:
         return int(value)
     return value if isinstance(value, int) and _is_int(value) and value >= 0 else None
 
 
-def _objects(entries: object, where: str, name: str) -> Iterable[Mapping[str, Any]]:
+def objects(entries: object, where: str, name: str) -> Iterable[Mapping[str, Any]]:
     if entries is None:
         return
     if not isinstance(entries, list):
         raise bad(where, f"{name} is not a list")
     for entry in entries:
         if not isinstance(entry, Mapping):
-            raise bad(where, f"{name} holds {_shown(entry)} where an object belongs")
+            raise bad(where, f"{name} holds {shown(entry)} where an object belongs")
         yield entry
 
 
@@ -232,7 +232,7 @@ def _link_id(value: object, at: str) -> int | None:
         return None
     if isinstance(value, int) and _is_int(value):
         return value
-    raise bad(at, f"an input's link is {_shown(value)}, not a number")
+    raise bad(at, f"an input's link is {shown(value)}, not a number")
 
 
 def _is_id(value: object) -> bool:
@@ -243,6 +243,6 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:59] + "…"

@@ -18,7 +18,7 @@ from comfyui.ui_format.model import UNSET, Node, Widget
 
 CONTROL = "control_after_generate"
 LONG_TEXT = "customtext"
-_SEEDS = ("seed", "noise_seed")
+SEEDS = ("seed", "noise_seed")
 _NO_BOX = {"x": 0, "y": 0, "width": 512, "height": 512}
 _NO_CURVE = {"points": [[0, 0], [1, 1]], "interpolation": "monotone_cubic"}
 _COMMENT = re.compile(r"/\*[\s\S]*?\*/|//.*")
@@ -89,17 +89,17 @@ def _int(info: InputInfo, name: str, _: Editor) -> list[Widget]:
     widget = Widget(name, _default(info, 0), "number")
     control = info.settings.get(CONTROL)
     if control is None:
-        control = info.name in _SEEDS
+        control = info.name in SEEDS
     if not control:
         return [widget]
     value, named = ("randomize", None) if control is True else (control, control)
     return [widget, *control_widgets(info.settings, value, named)]
 
 
-def _float(info: InputInfo, name: str, _: Editor) -> list[Widget]:
+def _float(info: InputInfo, name: str, editor: Editor) -> list[Widget]:
     widget = Widget(name, _default(info, 0), "number")
     control = info.settings.get(CONTROL)
-    if not control:
+    if not control or editor is Editor.V1_27:
         return [widget]
     named = control if isinstance(control, str) else None
     return [widget, *control_widgets(info.settings, "fixed", named)]
