@@ -20,7 +20,7 @@ def _make_comfyui(config: Config) -> ImageProvider:
     from comfyui.client import Limits
     from comfyui_provider import ComfyUIProvider
 
-    times = ("connect", "read", "queue", "stall", "total")
+    times = ("connect", "read", "queue", "stall", "total", "unreachable")
     limits = Limits(
         **{name: config.get_seconds(f"COMFYUI_{name.upper()}_TIMEOUT") for name in times},
         silence=config.get_seconds("COMFYUI_SILENCE"),

@@ -307,7 +307,8 @@ class Job:
         if self._client.clock() - self._unreachable_since >= self._limits.unreachable:
             raise ProviderUnavailableError(
                 f"ComfyUI at {self._client.address} stopped answering while the job "
-                f"{describe_work(self.tracker, self._graph)}; is it still running there?"
+                f"{describe_work(self.tracker, self._graph)}; is it still running there? "
+                "COMFYUI_UNREACHABLE_TIMEOUT sets how long an answer is waited for"
             ) from error
 
     def _check_limits(self) -> None:
