@@ -179,6 +179,8 @@ class Generation:
         finished = job.run()
         self.metadata["prompt_ids"].append(finished.prompt_id)
         self.metadata["warnings"] += describe_node_errors(finished.node_errors, graph)
+        if finished.texts:
+            self.metadata.setdefault("texts", []).append(dict(finished.texts))
         if reporter is not None:
             reporter.downloading()
         self.images += fetch_images(self._client, finished, graph, seed_of(graph), self._token)

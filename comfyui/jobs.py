@@ -62,12 +62,13 @@ class CancelToken:
 
 @dataclass(frozen=True)
 class FinishedJob:
-    """A job that succeeded: its files, and what came over the socket alone."""
+    """A job that succeeded: its files, what came over the socket alone, and texts by node id."""
 
     prompt_id: str
     outputs: list[OutputFile]
     socket_images: list[NodeImage] = field(repr=False)
     node_errors: Mapping[str, Any]
+    texts: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 class Job:
@@ -347,6 +348,7 @@ class Job:
             self.tracker.outputs,
             self.tracker.socket_images,
             self._node_errors,
+            self.tracker.texts,
         )
 
 

@@ -31,7 +31,10 @@ def fetch_images(
     seed: int | None,
     token: CancelToken | None = None,
 ) -> list[dict[str, Any]]:
-    """Downloads what the job made; raises GenerationFailedError when it made nothing."""
+    """Downloads what the job made; raises GenerationFailedError when it made nothing.
+
+    A job that gave texts alone has no images, and has not failed.
+    """
     images = [
         _image(client.address, fetch_file(client, file, token), file, seed)
         for file in select_outputs(job.outputs, graph)
@@ -40,7 +43,7 @@ def fetch_images(
         name = f"{image.node_id}-{number:02}.png"
         _verify(image.data, name)
         images.append(_described(image.data, seed, None, name))
-    if not images:
+    if not images and not job.texts:
         raise GenerationFailedError(_why_nothing(graph))
     return images
 

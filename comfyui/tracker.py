@@ -77,6 +77,21 @@ def parse_outputs(outputs: object) -> list[OutputFile]:
     return files
 
 
+def parse_texts(outputs: object) -> dict[str, list[str]]:
+    """The texts of a history entry's `outputs` by node id, as PreviewAny gives them."""
+    texts = {}
+    for node_id, kinds in outputs.items() if isinstance(outputs, dict) else ():
+        entries = kinds.get("text") if isinstance(kinds, dict) else None
+        found = [entry for entry in _list(entries) if isinstance(entry, str)]
+        if found:
+            texts[str(node_id)] = found
+    return texts
+
+
+def _list(value: object) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
 _SOCKET_OUTPUT = "SaveImageWebsocket"
 
 
@@ -102,6 +117,7 @@ class JobTracker:
         self.preview: NodeImage | None = None
         self.failure: NodeFailure | None = None
         self.outputs: list[OutputFile] = []
+        self.texts: dict[str, list[str]] = {}
         self.socket_images: list[NodeImage] = []
         self.ended_on_socket = False
         self._classes = classes
@@ -198,9 +214,10 @@ class JobTracker:
             return self.state.is_end
         self.queue_position = None
         self.outputs = parse_outputs(entry.get("outputs"))
+        self.texts = parse_texts(entry.get("outputs"))
         status = entry.get("status")
         if not isinstance(status, dict):  # servers of 2023: an entry is all that tells of the end
-            status = {"status_str": "success"} if self.outputs else {}
+            status = {"status_str": "success"} if self.outputs or self.texts else {}
         self.state = self._end_told_by(status)
         return True
 

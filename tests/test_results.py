@@ -56,6 +56,10 @@ def test_saved_files_count_before_previews_in_the_order_of_the_graph():
     assert [each.filename for each in select_outputs(files, GRAPH)] == ["a", "b", "c"]
 
 
+def test_job_that_gave_texts_alone_has_no_images_and_has_not_failed():
+    assert fetch(FinishedJob("p", [], [], {}, {"5": ["words"]})) == []
+
+
 def test_previews_count_when_nothing_is_saved():
     files = [file("7", "p2", "temp"), file("7", "p1", "temp")]
     assert [each.filename for each in select_outputs(files, GRAPH)] == ["p2", "p1"]

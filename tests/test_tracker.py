@@ -20,7 +20,7 @@ from comfyui.events import (
     NodeStates,
     parse_frame,
 )
-from comfyui.tracker import JobState, JobTracker, OutputFile, parse_outputs
+from comfyui.tracker import JobState, JobTracker, OutputFile, parse_outputs, parse_texts
 from tests.fakes.transcripts import PICTURES, Transcript, load
 
 CLASSES = {"1": "CheckpointLoaderSimple", "3": "KSampler", "9": "SaveImage"}
@@ -304,6 +304,15 @@ def test_files_of_every_kind_are_outputs_and_other_entries_are_not():
         OutputFile("9", "images", "a.png", "s", "temp"),
         OutputFile("7", "audio", "b.flac", "", "output"),
     ]
+
+
+def test_texts_of_nodes_are_told_by_node():
+    outputs = {"5": {"text": ["a", 1, "b"]}, 6: {"text": ("c",)}, "7": {"text": "d"}, "8": None}
+    assert parse_texts(outputs) == {"5": ["a", "b"], "6": ["c"]}
+    assert parse_texts(None) == {}
+    tracker = JobTracker("p", CLASSES)
+    tracker.feed_history({"outputs": outputs})
+    assert (tracker.state, tracker.texts["6"]) == (JobState.SUCCEEDED, ["c"])
 
 
 def noise_around(prompt_id: str) -> st.SearchStrategy[Any]:
