@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
-from comfyui.following import DeadEnd, Found, Spot, Way, takers_in
+from comfyui.following import TEXT, DeadEnd, Found, Spot, Way, takers_in
 from comfyui.graph import Link, Node, links_of, upstream
 from comfyui.node_roles import LATENT_INPUTS, mask_input, mask_inputs, picture_input, picture_inputs
 from comfyui.object_info import ObjectInfo
@@ -44,7 +44,12 @@ class Pictures:
 
     @cached_property
     def source(self) -> Found:
-        """The loader of the picture that a sampler starts from, else of a reference, else any."""
+        """Where the picture is named that a sampler starts from, else a reference, else any."""
+        way = self._source_loader
+        return self._nowhere(picture_input) if way is None else self._held(way)
+
+    @cached_property
+    def _source_loader(self) -> Way | None:
         tracer = self._tracer
         starts = [Way(node_id, tracer.name(node_id)) for node_id in tracer.samplers]
         conditioning = [way for way, _ in tracer.conditioning(tracer.samplers, "positive")]
@@ -52,26 +57,26 @@ class Pictures:
         # What is nearest to the text was given first.
         references.sort(key=lambda way: -way.steps)
         for way in self._loaders([*starts, *references]):
-            return self._spot(way)
+            return way
         for node_id in tracer.running:
             users = tracer.users(node_id, 0)
             # What only becomes a mask is no picture.
             if self._loads(node_id) and not (users and all(map(_TO_MASK.search, users))):
-                return self._spot(Way(node_id, tracer.name(node_id)))
-        return self._nowhere(picture_input)
+                return Way(node_id, tracer.name(node_id))
+        return None
 
     @cached_property
     def mask(self) -> Found:
-        """The loader of the mask of what a sampler changes; of another mask where it has none.
+        """Where the mask of what a sampler changes is named; another mask where it has none.
 
-        It is the source's own where its alpha is the mask. One that keeps a text to a region of the
-        picture says nothing of what may change.
+        It is in the source's own file where its alpha is the mask. A mask that keeps a text to a
+        region of the picture says nothing of what may change.
         """
         tracer = self._tracer
         changing = tracer.along(tracer.samplers, LATENT_INPUTS, "LATENT", self._takes_mask)
         ways = list(changing) or self._other_masks()
-        for spot in self._mask_loaders(ways, set()):
-            return spot
+        for found in self._mask_loaders(ways, set()):
+            return found
         return self._nowhere(mask_input)
 
     def _other_masks(self) -> Iterator[Way]:
@@ -121,10 +126,9 @@ class Pictures:
                     if followed is not None:
                         waiting.append(followed[1])
 
-    def _mask_loaders(self, ways: Iterable[Way], seen: set[tuple[Link, bool]]) -> Iterator[Spot]:
+    def _mask_loaders(self, ways: Iterable[Way], seen: set[tuple[Link, bool]]) -> Iterator[Found]:
         """Where the masks that these nodes take are loaded; `seen` has what was passed."""
-        source = self.source
-        own = source.node_id if isinstance(source, Spot) else None
+        own = self._source_loader.node_id if self._source_loader is not None else None
         for start in ways:
             node = self._graph[start.node_id]
             waiting = list(self._steps(start, mask_inputs(node, self._info), False))
@@ -135,15 +139,15 @@ class Pictures:
                 node_id, node = step.link.node_id, self._graph[step.link.node_id]
                 name = mask_input(node, self._info)
                 if name is not None:
-                    yield Spot(node_id, name, step.way.then(node_id, f".{name}"))
+                    yield self._tracer.holder(step.way, name, TEXT)
                 elif not self._loads(node_id):
                     waiting += self._further(step)
                 elif step.as_picture:
                     if node_id != own:  # a mask of what the source shows is not given
-                        yield self._spot(step.way)
+                        yield self._held(step.way)
                 elif step.link.slot > 0:
                     how = " (its mask is the picture's alpha)" if node_id == own else ""
-                    yield self._spot(step.way, how)
+                    yield self._held(step.way, how)
 
     def _further(self, step: _Step) -> Iterator[_Step]:
         node = self._graph[step.link.node_id]
@@ -170,9 +174,11 @@ class Pictures:
     def _loads(self, node_id: str) -> bool:
         return picture_input(self._graph[node_id], self._info) is not None
 
-    def _spot(self, way: Way, how: str = "") -> Spot:
+    def _held(self, way: Way, how: str = "") -> Found:
+        """Where the name of the file that a loader takes is kept."""
         name = picture_input(self._graph[way.node_id], self._info) or "image"
-        return Spot(way.node_id, name, way.then(way.node_id, f".{name}{how}"))
+        found = self._tracer.holder(way, name, TEXT)
+        return Spot(*found.key, f"{found.path}{how}") if how and isinstance(found, Spot) else found
 
     def _nowhere(self, loads: Callable[[Node, ObjectInfo | None], str | None]) -> DeadEnd:
         """Why there is no place: no loader, or one that a switch leaves out."""

@@ -639,6 +639,9 @@ CLASSES = (
     *("CheckpointLoaderSimple", "CLIPTextEncodeSDXL", "SaveImage", "RandomNoise", "ImageToMask"),
     *("ComfySwitchNode", "ImpactSwitch", "StringConcatenate", "PreviewAny", "Reroute"),
     *("CustomCombo", "Efficient Loader", "DualCFGGuider", "KSampler (Efficient)", "VAEEncode"),
+    *("StringReplace", "ImpactWildcardProcessor", "SDXLPromptStyler", "TextEncodeBooguEdit"),
+    *("SplitSigmas", "Flux2Scheduler", "InstructPixToPixConditioning", "ReferenceLatent"),
+    *("SetLatentNoiseMask", "ConditioningSetMask", "ImageStitch", "UNETLoader", "SamplerCustom"),
 )
 INPUTS = (
     *("model", "clip", "positive", "negative", "conditioning", "conditioning_1", "latent_image"),
@@ -647,6 +650,8 @@ INPUTS = (
     *("start_at_step", "end_at_step", "add_noise", "guidance", "ckpt_name", "lora_name"),
     *("switch", "on_true", "on_false", "select", "input1", "input2", "source", "any_1", "choice"),
     *("string_a", "string_b", "prompt", "cond1", "option1", "index", "filename_prefix"),
+    *("string", "find", "replace", "wildcard_text", "populated_text", "text_positive"),
+    *("text_negative", "negative_prompt", "step", "image1", "image2", "unet_name", "latent"),
 )
 IDS = ("1", "2", "3", "4", "5", "6", "7", "8", "nowhere")
 PLAIN = st.one_of(
@@ -665,7 +670,11 @@ NODES = st.builds(
     lambda class_type, inputs, meta: {"class_type": class_type, "inputs": inputs, "_meta": meta},
     st.sampled_from(CLASSES),
     st.dictionaries(st.sampled_from(INPUTS), VALUES, max_size=8),
-    st.sampled_from([{}, {"title": "Prompt"}, {"title": "seed"}, {"title": "I2I"}, {"title": 5}]),
+    st.sampled_from(
+        [{}, {"title": 5}]
+        + [{"title": title} for title in ("Prompt", "Positive prompt", "seed", "I2I", "Mask")]
+        + [{"title": title} for title in ("Input image", "Strength", "Width", "Image Edit")]
+    ),
 )
 GRAPHS = st.dictionaries(st.sampled_from(IDS[:-1]), NODES, min_size=1)
 REQUESTS = st.builds(

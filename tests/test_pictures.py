@@ -92,6 +92,14 @@ def test_where_no_sampler_changes_a_part_another_mask_is_taken():
     assert place(pictures(graph).mask) == "mask.image"
 
 
+def test_a_name_that_arrives_by_a_link_is_set_where_it_is_kept():
+    name = node("PrimitiveString", value="a.png")
+    found = pictures(graph_with(load=node("LoadImage", image=["name", 0]), name=name))
+    assert place(found.source) == "name.value"
+    found = pictures(graph_with(load=node("LoadImage", image=["load", 0])))
+    assert "to itself" in place(found.source)
+
+
 def test_a_picture_that_only_becomes_a_mask_is_no_source():
     graph = {
         "first": node("LoadImage", image="m.png"),
