@@ -18,6 +18,7 @@ from comfyui.ui_format.group_definitions import GroupDefinition, GroupLink, grou
 from comfyui.ui_format.key_order import in_key_order
 from comfyui.ui_format.model import Node
 from comfyui.ui_format.saved import bad
+from comfyui.ui_format.subgraphs import MAX_NODES
 from comfyui.ui_format.widgets import CONTROL, SEEDS, is_widget_type
 
 _VALUE = "value"
@@ -55,9 +56,13 @@ class GroupClasses:
         self._saved = extra.get("groupNodes") if isinstance(extra, Mapping) else None
         self._object_info = object_info
         self._made: dict[str, GroupClass] = {}
+        self._inner_nodes = 0
 
     def get(self, node_type: str) -> GroupClass | None:
-        """That of nodes of this type; raises WorkflowError for a definition that is none."""
+        """That of one more node of this type.
+
+        Raises WorkflowError for a definition that is none, or when the file has become too much.
+        """
         name = group_name(node_type) if self._saved else None
         if name is None:
             return None
@@ -68,7 +73,11 @@ class GroupClasses:
         if name not in self._made:
             definition = GroupDefinition(name, self._saved[name])
             self._made[name] = _Draft(definition, self._object_info).finished()
-        return self._made[name]
+        made = self._made[name]
+        self._inner_nodes += len(made.definition.node_entries)
+        if self._inner_nodes > MAX_NODES:
+            raise bad("", f"the file has more than {MAX_NODES} nodes in its group nodes")
+        return made
 
 
 class _Draft:
