@@ -381,6 +381,36 @@ def test_group_nodes_that_would_become_too_much_are_refused():
         convert(file, INFO)
 
 
+def primitive_file(value, name, value_type):
+    """A Primitive node that gives KSampler one value."""
+    giver = a_node(1, "PrimitiveNode", outputs=[(value_type, value_type, [1])], values=[value])
+    taker = a_node(2, "KSampler", [(name, value_type, 1)])
+    taker["inputs"][0]["widget"] = {"name": name}
+    return a_file(giver, taker, links=[[1, 1, 0, 2, 0, value_type]])
+
+
+@pytest.mark.parametrize(
+    ("name", "value_type", "value", "written"),
+    [
+        ("cfg", "FLOAT", 7.126, 7.1),
+        ("cfg", "FLOAT", 7.25, 7.3),
+        ("denoise", "FLOAT", 0.125, 0.13),
+        ("steps", "INT", 7.5, 8),
+        ("seed", "INT", 2**60 + 1, 2**60 + 1),
+        ("seed", "INT", 2**64 - 1, 2**64 - 1),
+    ],
+)
+def test_a_primitive_node_rounds_what_it_gives_but_no_large_seed(name, value_type, value, written):
+    graph = convert(primitive_file(value, name, value_type), INFO)
+    assert graph["2"]["inputs"][name] == written
+
+
+@pytest.mark.parametrize(("name", "value_type"), [("seed", "INT"), ("cfg", "FLOAT")])
+def test_a_primitive_node_may_hold_what_is_no_number(name, value_type):
+    graph = convert(primitive_file(float("nan"), name, value_type), INFO)
+    assert graph["2"]["inputs"][name] != graph["2"]["inputs"][name]
+
+
 def reroute(node_id, link, links):
     return a_node(node_id, "Reroute", [("", "*", link)], [("", "*", links)])
 

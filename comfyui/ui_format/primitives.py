@@ -6,6 +6,7 @@ They are not exported. Facts: ComfyUI_frontend 1.45.19, extensions/core/widgetIn
 from __future__ import annotations
 
 import math
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 from comfyui.object_info import Editor, InputInfo
@@ -17,6 +18,10 @@ from comfyui.ui_format.widgets import is_widget_type, make_widgets
 TYPE = "PrimitiveNode"
 _REPLACES = "Run widget replace on values"
 _NUMBERS = ("INT", "FLOAT")
+_EXACT = 2**53
+_MOST_DIGITS = 100
+"""More toFixed does not take."""
+_WIDE = Context(prec=_MOST_DIGITS + 20)
 
 
 def give_widget(graph: Graph, node: Node, editor: Editor) -> None:
@@ -94,8 +99,9 @@ def _keep_in_range(widget: Widget, declared: list[InputInfo | None]) -> None:
             low, high = max(low, minimum), min(high, maximum)
             widget.value = _within(widget.value, low, high)
             if info.type == "INT":
-                step = math.lcm(step, int(info.step or 1))
-                widget.value = _in_steps(widget.value, low if math.isfinite(low) else 0, step)
+                common = math.lcm(step, int(_usable(info.step, 1)))
+                step = common if common <= _EXACT else step
+                widget.value = _in_steps(widget.value, low, step)
 
 
 def _within(value: Any, low: float, high: float) -> Any:
@@ -106,28 +112,45 @@ def _within(value: Any, low: float, high: float) -> Any:
 
 def _rounded(value: Any, info: InputInfo | None) -> Any:
     """A number as a widget rounds what a user, or a Primitive node, enters."""
-    if info is None or not isinstance(value, (int, float)) or isinstance(value, bool):
+    if info is None or not _is_exact(value):
         return value
     if info.type == "INT":
-        return _in_steps(value, info.minimum or 0, int(info.step or 1))
+        return _in_steps(value, info.minimum or 0, int(_usable(info.step, 1)))
     if info.type == "FLOAT":
-        digits = max(0, -math.floor(math.log10(info.step or 0.5)))
-        unit = info.settings.get("round") or (10**-digits if digits else 0)
-        if not isinstance(unit, (int, float)) or unit <= 0:
-            return value
+        digits = max(0, -math.floor(math.log10(_usable(info.step, 0.5))))
+        unit = _usable(info.settings.get("round"), 10**-digits if digits else 0)
         low = 0 if info.minimum is None else info.minimum
         high = 2048 if info.maximum is None else info.maximum
-        return _within(round(_half_up(value / unit) * unit, digits), low, high)
+        return _within(_fixed(_nearest(value, unit), digits), low, high) if unit else value
     return value
 
 
 def _in_steps(value: Any, low: float, step: int) -> Any:
     """A whole number that is so many steps from where its range begins."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or step < 1:
+    if not _is_exact(value) or step < 1:
         return value
-    offset = int(math.fmod(low, step))
-    return _half_up((value - offset) / step) * step + offset
+    offset = int(math.fmod(low, step)) if _is_exact(low) else 0
+    return _nearest(value - offset, step) + offset
 
 
-def _half_up(value: float) -> int:
-    return math.floor(value + 0.5)
+def _nearest(value: float, unit: float) -> float:
+    """The multiple of a unit that is nearest to a number, of two the higher one."""
+    count = value / unit
+    return math.floor(count + 0.5) * unit if _is_exact(count) else value
+
+
+def _fixed(value: float, digits: int) -> float:
+    """Rounded as JavaScript's toFixed does it: a tie goes away from zero."""
+    unit = Decimal(1).scaleb(-min(digits, _MOST_DIGITS))
+    return float(Decimal(value).quantize(unit, ROUND_HALF_UP, _WIDE))
+
+
+def _usable(value: Any, otherwise: float) -> float:
+    """A step or unit that one can divide by."""
+    return value if _is_exact(value) and value > 0 else otherwise
+
+
+def _is_exact(value: Any) -> bool:
+    """Whether this is a number that a float holds to the last digit; large seeds are not."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and abs(value) <= _EXACT
