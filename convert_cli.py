@@ -9,13 +9,15 @@ import argparse
 import glob
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli_files import FILE_HELP, load_workflow, write_whole
 from cli_servers import add_server_options, known_classes
 from cli_shared import FAILED, OK, USAGE, one_line, print_table, say
+from comfyui.claims import BINDINGS_SUFFIX
+from comfyui.library import WORKFLOW_SUFFIXES
 from image_provider import ImageGenerationError
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ _PATTERN = frozenset("*?[")
 
 def add_convert(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
-    files = f"{FILE_HELP}; * and ? stand for any characters"
+    files = f"{FILE_HELP}, or a folder of them; * and ? stand for any characters"
     parser.add_argument("files", metavar="FILE", nargs="+", help=files)
     parser.add_argument(
         "-o",
@@ -43,24 +45,24 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
 def _convert(args: argparse.Namespace, console: Console) -> int:
     files = list(_expanded(args.files))
-    if len(files) > 1 and Path(args.output).is_file():
-        say(console, f"{args.output} is a file; give a folder for {len(files)} files", "error")
+    problem = _output_problem(args.output, len(files))
+    if problem is not None:
+        say(console, problem, "error")
         return USAGE
     info = known_classes(args)
+    # All of them, for a later one must not be written over before it is read.
+    inputs = {place for place in map(_identity, files) if place is not None}
     rows = [
-        _converted(file, output, info)
+        _converted(file, output, inputs, info)
         for file, output in zip(files, _outputs(files, args.output), strict=True)
     ]
     for file, output, _, failure in rows:
-        if failure:
-            say(
-                console,
-                one_line(failure if Path(file).name in failure else f"{file}: {failure}"),
-                "error",
-            )
-        else:
+        if failure is None:
             print(output)
-    failed = sum(bool(failure) for *_, failure in rows)
+        else:
+            told = failure if Path(file).name in failure else f"{file}: {failure}"
+            say(console, one_line(told), "error")
+    failed = sum(failure is not None for *_, failure in rows)
     if len(rows) > 1:
         results = [(i, "failed" if bad else "ok", str(nodes or "")) for i, _, nodes, bad in rows]
         print_table(("file", "result", "nodes"), results, stderr=True)
@@ -68,30 +70,66 @@ def _convert(args: argparse.Namespace, console: Console) -> int:
     return FAILED if failed else OK
 
 
+def _output_problem(output: str, count: int) -> str | None:
+    if not output or output == "-":
+        return "-o needs the name of a file or folder to write"
+    if count == 0:
+        return "there is no workflow in that folder"
+    if count > 1 and Path(output).is_file():
+        return f"{output} is a file; give a folder for {count} files"
+    return None
+
+
 def _converted(
-    file: str, output: Path, info: ObjectInfo | None
+    file: str, output: Path, inputs: Collection[_Identity], info: ObjectInfo | None
 ) -> tuple[str, Path, int | None, str | None]:
     """A file with what became of it: where it is now, its number of nodes, else why it failed."""
+    if _identity(str(output)) in inputs:
+        what = f"{output} is a file to convert, and would be written over; give another -o"
+        return file, output, None, what
     try:
-        if output.exists() and os.path.exists(file) and output.samefile(file):
-            return file, output, None, "it would be written over; give another name with -o"
         graph = load_workflow(file, info).graph
+        text = json.dumps(graph, indent=2, ensure_ascii=False, allow_nan=False)
         output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(str(output), json.dumps(graph, indent=2, ensure_ascii=False) + "\n")
+        write_whole(str(output), text + "\n")
     except ImageGenerationError as error:
         return file, output, None, str(error)
+    except ValueError:
+        return file, output, None, "a value in it is NaN or infinite, which JSON does not have"
     except OSError as error:
         return file, output, None, f"{output} cannot be written: {error.strerror or error}"
     return file, output, len(graph), None
 
 
+_Identity = tuple[int, int]
+"""What tells a file from all others of the machine, whatever its name."""
+
+
+def _identity(file: str) -> _Identity | None:
+    try:
+        found = os.stat(file)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _expanded(files: Sequence[str]) -> Iterator[str]:
-    """The files behind patterns: not every shell looks for them."""
+    """The files behind folders and patterns: not every shell looks for these."""
     for file in files:
-        is_pattern = not _PATTERN.isdisjoint(file) and not os.path.exists(file)
-        yield from sorted(glob.glob(file)) if is_pattern else [file]
-        if is_pattern and not glob.glob(file):
+        if Path(file).is_dir():
+            yield from _workflows(str(path) for path in Path(file).iterdir())
+        elif not _PATTERN.isdisjoint(file) and not os.path.exists(file):
+            yield from _workflows(glob.glob(file)) or [file]
+        else:
             yield file
+
+
+def _workflows(files: Iterable[str]) -> list[str]:
+    return sorted(
+        file
+        for file in files
+        if Path(file).suffix.lower() in WORKFLOW_SUFFIXES and not file.endswith(BINDINGS_SUFFIX)
+    )
 
 
 def _outputs(files: Sequence[str], output: str) -> Iterator[Path]:

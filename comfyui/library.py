@@ -15,7 +15,7 @@ from comfyui.object_info import ObjectInfo
 from comfyui.workflow import Workflow
 from image_provider import WorkflowError
 
-_SUFFIXES = (".json", ".png", ".webp", ".jpg", ".jpeg")
+WORKFLOW_SUFFIXES = (".json", ".png", ".webp", ".jpg", ".jpeg")
 """Of files that hold a workflow: ComfyUI writes it into the pictures that it makes, too."""
 
 _PACKAGE_ROOT = Path(__file__).resolve().parent.parent
@@ -59,7 +59,7 @@ class WorkflowLibrary:
         folder = self.folder
         if not folder.is_dir():
             return []
-        files = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+        files = (path for path in folder.rglob("*") if path.suffix.lower() in WORKFLOW_SUFFIXES)
         names = (path.relative_to(folder).as_posix() for path in files)
         return sorted(name for name in names if not name.endswith(".bindings.json"))
 

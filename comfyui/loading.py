@@ -1,7 +1,7 @@
 """From a file's bytes, or parsed JSON, to a graph that everything else can rely on.
 
 Owns what may be wrong with a file: size, encoding, JSON, structure. Reads API format, the body of a
-POST /prompt, UI format (by `comfyui/ui_format.py`) and pictures that carry a workflow (by
+POST /prompt, UI format (by `comfyui/ui_format`) and pictures that carry a workflow (by
 `comfyui/picture_metadata.py`). What comes out has text ids and, in every node, a class_type and
 inputs; whether a server can run it is not asked here. Every failure is a WorkflowError.
 """
@@ -12,12 +12,13 @@ import codecs
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 from comfyui.graph import Graph
 from comfyui.object_info import ObjectInfo
-from comfyui.picture_metadata import embedded_workflow, is_picture
+from comfyui.picture_metadata import embedded_workflows, is_picture
 from comfyui.ui_format import convert, is_ui_format
 from image_provider import WorkflowError
 
@@ -44,6 +45,8 @@ def read_file(
     `keep_unknown` leaves the nodes of an editor file in it that the server lacks.
     """
     try:
+        if path.is_dir():
+            raise _error(path.name, f"there is no such file: {path} is a folder; name a file in it")
         if not path.is_file():
             raise _error(path.name, f"there is no such file: {path}")
         with path.open("rb") as file:
@@ -65,8 +68,9 @@ def read_bytes(
     if len(data) > max_bytes:
         raise _error(source, f"the file is larger than {max_bytes} bytes, which no workflow is")
     if is_picture(data):
-        data = _from_picture(data, source, max_bytes)
-    document = _parse(_decode(data, source), source)
+        document = _from_picture(data, source, max_bytes)
+    else:
+        document = _parse(_decode(data, source), source)
     return read_document(document, object_info, source, keep_unknown=keep_unknown)
 
 
@@ -103,7 +107,10 @@ def read_document(
     if is_ui_format(document):
         document = _converted(document, object_info, source, keep_unknown)
     if not document:
-        raise _error(source, "the workflow is empty; export it again with Workflow > Export (API)")
+        what = (
+            "the workflow is empty: it has no nodes, or all are muted or bypassed; change that in"
+        )
+        raise _error(source, f"{what} the editor, or export it again with Workflow > Export (API)")
     for node_id, node in document.items():
         _check_node(node_id, node, source)
         _link_by_text(node["inputs"], number_ids)
@@ -115,17 +122,22 @@ def copy_graph(graph: Graph) -> Graph:
     return cast(Graph, _copied(graph))
 
 
-def _from_picture(data: bytes, source: str | None, max_bytes: int) -> bytes:
+def _from_picture(data: bytes, source: str | None, max_bytes: int) -> object:
+    """The graph that a picture carries; the editor's document where that is broken or not there."""
     try:
-        text = embedded_workflow(data, max_bytes)
+        texts = embedded_workflows(data, max_bytes)
     except ValueError as error:
         raise _error(source, str(error)) from error
-    if text is None:
+    if not texts:
         raise _error(
             source,
             "the picture carries no workflow; it was saved without metadata or by another program",
         )
-    return text
+    *others, last = texts
+    for text in others:
+        with suppress(WorkflowError):
+            return _parse(_decode(text, source), source)
+    return _parse(_decode(last, source), source)
 
 
 def _decode(data: bytes, source: str | None) -> str:
@@ -138,11 +150,15 @@ def _decode(data: bytes, source: str | None) -> str:
 
 
 def _parse(text: str, source: str | None) -> object:
+    if not text.strip():
+        raise _error(source, "it is not JSON: the file is empty; save the workflow again")
     try:
         return json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}"
-        raise _error(source, f"it is not JSON: {error.msg} at {place}") from error
+        what = f"it is not JSON: {error.msg.removesuffix(' at')} at line {error.lineno} column "
+        is_cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+        hint = "; the file seems to be cut off, save or copy it again" if is_cut else ""
+        raise _error(source, f"{what}{error.colno}{hint}") from error
     except _DuplicateKeyError as error:
         key = error.args[0]
         raise _error(source, f"the key {key!r} is there twice{_second_place(text, key)}") from error
@@ -215,6 +231,7 @@ def _check_node(node_id: str, node: Any, source: str | None) -> None:
         raise _error(source, what, node_id=node_id, class_type=class_type)
     if not isinstance(node.get("_meta", {}), dict):
         del node["_meta"]
+    node.pop("is_changed", None)  # the server's own note in a picture, often NaN
 
 
 def _number_ids(document: object) -> set[int]:

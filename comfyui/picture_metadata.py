@@ -1,7 +1,8 @@
 """The workflow that ComfyUI writes into the pictures it saves.
 
-Owns where it stands: the text chunks of a PNG, the EXIF texts of a WebP or JPEG. Gives JSON text
-and does not look into it; no pixel is decoded. What a picture can make us unpack is bounded.
+Owns where it stands: the text chunks of a PNG, animated or not, the EXIF texts of a WebP or JPEG.
+Gives JSON text and does not look into it; no pixel is decoded. What a picture can make us unpack is
+bounded.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ def is_picture(data: bytes) -> bool:
     return data.startswith((_PNG, _JPEG)) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
-def embedded_workflow(data: bytes, max_bytes: int) -> bytes | None:
-    """The graph as JSON text, else the editor's document, else None.
+def embedded_workflows(data: bytes, max_bytes: int) -> list[bytes]:
+    """What there is as JSON text: the graph, then the editor's document.
 
     Raises ValueError for a text that unpacks to more than `max_bytes`.
     """
     texts = dict(_png_texts(data, max_bytes) if data.startswith(_PNG) else _exif_texts(data))
-    return next((texts[keyword] for keyword in KEYWORDS if keyword in texts), None)
+    return [texts[keyword] for keyword in KEYWORDS if keyword in texts]
 
 
 def _png_texts(data: bytes, max_bytes: int) -> Iterator[tuple[str, bytes]]:
@@ -38,7 +39,7 @@ def _png_texts(data: bytes, max_bytes: int) -> Iterator[tuple[str, bytes]]:
         name = keyword.decode("latin-1")
         if name not in KEYWORDS:
             continue
-        if kind == b"tEXt":
+        if kind in (b"tEXt", b"comf"):  # the second in animated ones (SaveAnimatedPNG)
             yield name, rest.decode("latin-1").encode("utf-8")
         elif kind == b"zTXt":
             yield name, _unpack(rest[1:], max_bytes).decode("latin-1").encode("utf-8")
@@ -69,8 +70,9 @@ def _unpack(packed: bytes, max_bytes: int) -> bytes:
 
 
 def _exif_texts(data: bytes) -> Iterator[tuple[str, bytes]]:
-    # ComfyUI puts "prompt:{...}" into text tags, which end with a zero byte (nodes_images.py).
+    # ComfyUI puts "prompt:{...}" into text tags, each behind and before a zero byte
+    # (nodes_images.py); inside a text such words are a user's.
     for keyword in KEYWORDS:
-        found = re.search(keyword.encode() + rb":(\{[^\0]*)", data)
+        found = re.search(rb"\0" + keyword.encode() + rb":(\{[^\0]*)", data)
         if found:
             yield keyword, found.group(1)

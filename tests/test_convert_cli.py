@@ -75,6 +75,16 @@ def test_a_picture_has_the_graph_that_made_it_else_the_editors_file():
     assert read("out/made.json") == read("out/saved.json") == PLAIN
 
 
+def test_a_picture_with_a_broken_graph_has_the_editors_file_still():
+    picture("made.png", workflow=read(copied("plain")))
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("prompt", "{broken")
+    notes.add_text("workflow", json.dumps(read("plain.json")))
+    Image.new("RGB", (1, 1)).save("made.png", pnginfo=notes)
+    assert convert("made.png", "-o", "api.json", *INFO) == 0
+    assert read("api.json") == PLAIN
+
+
 def test_patterns_are_looked_for_here_and_names_that_meet_are_numbered():
     Path("a").mkdir()
     copied("plain", "a/one.json")
@@ -89,10 +99,50 @@ def test_patterns_are_looked_for_here_and_names_that_meet_are_numbered():
 def test_nothing_is_written_over(capsys):
     before = Path(copied("plain")).read_bytes()
     assert convert("plain.json", "-o", "plain.json", *INFO) == 1
-    assert "plain.json: it would be written over" in capsys.readouterr().err
+    assert "plain.json is a file to convert, and would be written over" in capsys.readouterr().err
     assert Path("plain.json").read_bytes() == before
     assert convert("plain.json", copied("muted"), "-o", "plain.json", *INFO) == 2
     assert "plain.json is a file; give a folder for 2 files" in capsys.readouterr().err
+
+
+def test_no_file_is_written_over_before_it_is_read(capsys):
+    Path("a").mkdir()
+    Path("b").mkdir()
+    copied("plain", "a/x.json")
+    before = Path(copied("muted", "b/x.json")).read_bytes()
+    assert convert("a/x.json", "b/x.json", "-o", "b", *INFO) == 1
+    assert "x.json is a file to convert" in capsys.readouterr().err
+    assert Path("b/x.json").read_bytes() == before
+    assert read("b/x_2.json")
+
+
+def test_a_folder_means_its_workflows(capsys):
+    Path("flows").mkdir()
+    copied("plain", "flows/one.json")
+    Path("flows/one.bindings.json").write_text("{}", "utf-8")
+    Path("flows/README.md").touch()
+    picture("flows/two.png", prompt=PLAIN)
+    assert convert("flows", "-o", "out", *INFO) == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["one.json", "two.json"]
+    Path("none").mkdir()
+    assert convert("none", "-o", "out", *INFO) == 2
+    assert "there is no workflow in that folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["-", ""])
+def test_an_output_without_a_name_is_wrong_usage(output, capsys):
+    assert convert(copied("plain"), "-o", output, *INFO) == 2
+    assert "-o needs the name of a file or folder" in capsys.readouterr().err
+    assert not Path("-").exists()
+
+
+def test_a_value_that_json_does_not_have_spoils_its_own_file_alone(capsys):
+    document = read(copied("plain"))
+    next(node for node in document["nodes"] if node["id"] == 5)["widgets_values"][3] = float("nan")
+    Path("nan.json").write_text(json.dumps(document), "utf-8")
+    assert convert("nan.json", "plain.json", "-o", "out", *INFO) == 1
+    assert "error: nan.json: a value in it is NaN" in capsys.readouterr().err
+    assert [path.name for path in Path("out").iterdir()] == ["plain.json"]
 
 
 def test_a_folder_that_cannot_be_made_is_told(capsys):

@@ -117,6 +117,31 @@ def test_a_webp_carries_its_workflow(tmp_path):
     assert load(tmp_path, data, "test.webp").graph == GRAPH
 
 
+@pytest.mark.parametrize("kind", ["webp", "jpeg"])
+def test_words_in_a_users_text_are_no_workflow_of_a_picture(tmp_path, kind):
+    graph = {"1": {"class_type": "A", "inputs": {"text": "my prompt:{red|blue} workflow:{x"}}}
+    exif = Image.Exif()
+    exif[0x010F] = f"workflow:{json.dumps({'nodes': [], 'note': 'prompt:{red|blue}'})}"
+    exif[0x0110] = f"prompt:{json.dumps(graph)}"
+    Image.new("RGB", (1, 1)).save(tmp_path / "made", kind, exif=exif)
+    assert Workflow.from_file(tmp_path / "made").graph == graph
+
+
+def test_an_animated_png_carries_its_workflow(tmp_path):
+    notes = PngInfo()
+    text = json.dumps(GRAPH).encode("latin-1")
+    notes.add(b"comf", b"prompt\0" + text, after_idat=True)
+    frames = [Image.new("RGB", (1, 1), color) for color in ("red", "blue")]
+    path = tmp_path / "made.png"
+    frames[0].save(path, pnginfo=notes, save_all=True, append_images=frames[1:])
+    assert Workflow.from_file(path).graph == GRAPH
+
+
+def test_the_servers_note_on_a_node_in_a_picture_is_left_out():
+    node = {"class_type": "A", "inputs": {}, "is_changed": [float("nan")]}
+    assert Workflow.from_dict({"1": node}).graph == {"1": {"class_type": "A", "inputs": {}}}
+
+
 def test_a_picture_without_a_workflow_says_so(tmp_path):
     assert "carries no workflow" in refusal(tmp_path, picture("PNG"))
     assert "carries no workflow" in refusal(tmp_path, picture("JPEG"))
