@@ -222,6 +222,14 @@ def test_without_object_info_nodes_whose_values_have_no_names_are_listed():
     assert (caught.value.node_id, caught.value.class_type) == ("1", "CheckpointLoaderSimple")
 
 
+def test_without_object_info_nobody_knows_whether_a_text_is_a_dynamic_prompt():
+    document = read("plain")
+    encoder = next(node for node in document["nodes"] if node["id"] == 2)
+    encoder["widgets_values"] = ["a {red|blue} fox"]
+    with pytest.raises(WorkflowError, match="node 2 CLIPTextEncode"):
+        convert(document, None)
+
+
 # What is refused
 
 
@@ -411,6 +419,76 @@ def test_a_primitive_node_may_hold_what_is_no_number(name, value_type):
     assert graph["2"]["inputs"][name] != graph["2"]["inputs"][name]
 
 
+@pytest.mark.parametrize("ports", [1, 2])
+def test_links_that_a_file_lists_twice_cost_no_more(ports):
+    def level(number):
+        names = [f"p{n}" for n in range(ports)]
+        links = [
+            dict(id=n + 1, origin_id=-10, origin_slot=n, target_id=1, target_slot=n, type="INT")
+            for n in range(ports)
+        ]
+        listed = [link["id"] for link in links] * 2
+        inner = "KSampler" if number == 39 else str(number + 1)
+        inputs = [
+            {"name": f"p{n}", "type": "INT", "link": n + 1, "widget": {"name": f"p{n}"}}
+            for n in range(ports)
+        ]
+        if number == 39:
+            inputs = [{**slot, "name": "seed", "widget": {"name": "seed"}} for slot in inputs]
+        return {
+            "id": str(number),
+            "name": f"level {number}",
+            "nodes": [{"id": 1, "type": inner, "inputs": inputs}],
+            "links": links,
+            "inputs": [{"name": name, "type": "INT", "linkIds": listed} for name in names],
+        }
+
+    definitions = [level(number) for number in range(40)]
+    graph = convert(a_file(a_node(1, "0"), definitions={"subgraphs": definitions}), INFO)
+    assert len(graph) == 1
+
+
+def test_a_choice_that_takes_promoted_widgets_away_leaves_nothing_of_them():
+    document = read("choice_and_value_promoted")
+    instance = next(node for node in document["nodes"] if node["id"] == 2)
+    slot = next(slot for slot in instance["inputs"] if slot["name"] == "resize_type")
+    slot["link"] = 90
+    choice = {"name": "COMBO", "type": "COMFY_DYNAMICCOMBO_V3", "links": [90]}
+    values = ["scale by multiplier", "fixed"]
+    primitive = {"id": 40, "type": "PrimitiveNode", "outputs": [choice], "widgets_values": values}
+    document["nodes"].append(primitive)
+    document["links"].append([90, 40, 0, 2, instance["inputs"].index(slot), "COMBO"])
+    inputs = convert(document, INFO)["2:5"]["inputs"]
+    assert inputs["resize_type"] == "scale by multiplier"
+    assert "resize_type.width" not in inputs
+
+
+def test_a_conversion_shares_nothing_with_the_next():
+    spec = {"default": {"points": [[0, 0]]}}
+    described = {"input": {"required": {"c": ["CURVE", spec]}}}
+    info = ObjectInfo.from_dict({"C": described})
+    first = convert(a_file(a_node(1, "C")), info)
+    first["1"]["inputs"]["c"]["points"].append("mine")
+    assert convert(a_file(a_node(1, "C")), info)["1"]["inputs"]["c"] == {"points": [[0, 0]]}
+
+
+@pytest.mark.parametrize("step", [-1, 0, float("inf"), float("nan"), 1e-320, "x"])
+@pytest.mark.parametrize("kind", ["INT", "FLOAT"])
+def test_steps_that_nobody_can_divide_by_change_nothing(kind, step):
+    spec = [kind, {"step": step, "min": 0, "max": 9}]
+    info = ObjectInfo.from_dict(
+        {"C": {"input": {"required": {"c": spec}}}, "CustomCombo": {"input": {}}}
+    )
+    link = {"name": "c", "type": kind, "link": 1, "widget": {"name": "c"}}
+    file = a_file(
+        {"id": 1, "type": "C", "inputs": [link]},
+        a_node(2, "PrimitiveNode", (), [(kind, kind, [1])], [3, "fixed"]),
+        a_node(3, "CustomCombo", values=["a", "b"]),
+        links=[[1, 2, 0, 1, 0, kind]],
+    )
+    assert convert(file, info)["1"]["inputs"]["c"] == 3
+
+
 def reroute(node_id, link, links):
     return a_node(node_id, "Reroute", [("", "*", link)], [("", "*", links)])
 
@@ -445,6 +523,7 @@ JUNK = st.one_of(
     st.booleans(),
     st.integers(-3, 60),
     st.floats(),
+    st.sampled_from([float("nan"), float("inf"), 10**30]),
     st.sampled_from(["", "*", "INT", "-10", "KSampler", "Reroute", "PrimitiveNode"]),
     st.just([]),
     st.just({}),

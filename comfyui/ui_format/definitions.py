@@ -132,13 +132,33 @@ def _preview_any(node: Node, editor: Editor) -> None:
 
 def _custom_combo(node: Node, editor: Editor) -> None:
     """A combo whose choices are texts of its own, with room for one more."""
-    choice = node.widgets[0]
-    choice.options = ()
+    if not node.widgets:
+        return
+    options: list[Any] = []
+
+    def set_option(node: Node, option: Widget, value: Any) -> None:
+        before, option.value = option.value, value
+        if before:
+            others = (widget for widget in node.widgets if widget.name.startswith("option"))
+            options[:] = [widget.value for widget in others if widget.value]
+        elif value:
+            options.append(value)
+        is_last = node.widgets[-1] is option
+        is_next = len(node.widgets) > 1 and node.widgets[-2] is option
+        if is_last and value:
+            add_option()
+        elif is_next and not value and not node.widgets[-1].value:
+            node.widgets.pop()
+
+    def add_option() -> None:
+        number = len(node.widgets) - (1 if editor is Editor.V1_45 else 0)
+        node.widgets.append(Widget(f"option{number}", "", "string", when_set=set_option))
+
+    node.widgets[0].options = options
     if editor is Editor.V1_45:
-        node.widgets.append(
-            Widget("index", UNSET, "hidden", when_set=_keep, written=_chosen_option)
-        )
-    _add_option(node)
+        index = Widget("index", UNSET, "hidden", when_set=_keep, written=_chosen_option)
+        node.widgets.append(index)
+    add_option()
 
 
 def _keep(*_: object) -> None:
@@ -149,22 +169,6 @@ def _chosen_option(node: Node, _: Widget) -> int:
     options = [widget.value for widget in node.widgets[2:]]
     chosen = node.widgets[0].value
     return options.index(chosen) if chosen in options else -1
-
-
-def _add_option(node: Node) -> None:
-    number = len(node.widgets) - (1 if node.widget("index") is not None else 0)
-    node.widgets.append(Widget(f"option{number}", "", "string", when_set=_set_option))
-
-
-def _set_option(node: Node, option: Widget, value: Any) -> None:
-    option.value = value
-    options = (widget for widget in node.widgets if widget.name.startswith("option"))
-    node.widgets[0].options = tuple(widget.value for widget in options if widget.value)
-    is_last = node.widgets[-1] is option
-    if is_last and value:
-        _add_option(node)
-    elif not is_last and not value and node.widgets[-2] is option and not node.widgets[-1].value:
-        node.widgets.pop()
 
 
 _ADAPTED: Mapping[str, Callable[[Node, Editor], None]] = {

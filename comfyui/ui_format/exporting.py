@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from comfyui.graph import Graph as ApiGraph
@@ -75,6 +76,8 @@ def _inputs(document: Document, path: Path, node: Node) -> dict[str, Any]:
 
 def _write(inputs: dict[str, Any], name: str, value: Any, widget: Widget | None = None) -> None:
     """A value as the server reads it: a bare list would be a link."""
+    # Its own: a default belongs to the class, and to every later conversion.
+    value = deepcopy(value) if isinstance(value, (list, dict)) else value
     if value is UNSET:
         inputs.pop(name, None)
     elif isinstance(value, list):

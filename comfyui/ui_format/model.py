@@ -6,7 +6,7 @@ loaded, as the editor does it, and belong to one conversion.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -59,7 +59,7 @@ class Widget:
         *,
         is_saved: bool = True,
         is_exported: bool = True,
-        options: tuple[Any, ...] = (),
+        options: Sequence[Any] = (),
         info: InputInfo | None = None,
         when_set: Callable[[Node, Widget, Any], None] | None = None,
         written: Callable[[Node, Widget], Any] | None = None,
@@ -185,13 +185,15 @@ class Graph:
         """A link by its id."""
         return None if link_id is None else self.links.get(link_id)
 
-    def cut(self, link_id: int) -> None:
-        """Takes a link away."""
-        link = self.links.pop(link_id, None)
-        origin = self.nodes.get(link.origin_id) if link is not None else None
-        if link is not None and origin is not None and link.origin_slot < len(origin.outputs):
-            output = origin.outputs[link.origin_slot]
-            output.links = [other for other in output.links if other != link_id]
+    def cut(self, link_ids: Collection[int]) -> None:
+        """Takes links away."""
+        gone = {link_id: self.links.pop(link_id, None) for link_id in link_ids}
+        origins = {(link.origin_id, link.origin_slot) for link in gone.values() if link is not None}
+        for origin_id, slot in origins:
+            origin = self.nodes.get(origin_id)
+            if origin is not None and slot < len(origin.outputs):
+                output = origin.outputs[slot]
+                output.links = [link_id for link_id in output.links if link_id not in gone]
 
     def targets(self, node: Node) -> Iterator[tuple[Node, InputSlot]]:
         """The inputs that the first output of a node goes to."""
@@ -268,6 +270,8 @@ class Document(Graph):
     object_info: ObjectInfo = field(default_factory=lambda: ObjectInfo({}))
     editor: Editor = Editor.V1_45
     now: datetime = field(default_factory=datetime.now)
+    resolved: dict[object, Any] = field(default_factory=dict)
+    """What was found for steps on the way of an input; many share the last part of it."""
 
     @cached_property
     def named_nodes(self) -> dict[str, Node]:

@@ -236,13 +236,12 @@ def _number_slots(graph: Graph, node: Node) -> None:
 
 
 def _drop_inputs_without_widget(graph: Graph, node: Node) -> None:
-    kept = []
-    for slot in node.inputs:
-        if slot.widget is None or node.widget(slot.widget) is not None:
-            kept.append(slot)
-        elif slot.link is not None:
-            graph.cut(slot.link)
+    names = {widget.name for widget in node.widgets}
+    kept = [slot for slot in node.inputs if slot.widget is None or slot.widget in names]
     if len(kept) < len(node.inputs):
+        staying = {slot.link for slot in kept}
+        links = {slot.link for slot in node.inputs if slot.link is not None}
+        graph.cut(links - staying)
         node.inputs = kept
         _number_slots(graph, node)
 

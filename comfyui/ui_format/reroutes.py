@@ -54,7 +54,11 @@ def _is_fed_by_reroute(graph: Graph, node: Node) -> bool:
 
 
 def _cut_misfits(graph: Graph, reroute: Node, fed: str) -> None:
-    for target, slot in list(graph.targets(reroute)):
-        if target.type != TYPE and slot.link is not None and not goes_with(fed, slot.type):
-            graph.cut(slot.link)
-            slot.link = None
+    misfits = [
+        slot
+        for target, slot in graph.targets(reroute)
+        if target.type != TYPE and slot.link is not None and not goes_with(fed, slot.type)
+    ]
+    graph.cut({slot.link for slot in misfits if slot.link is not None})
+    for slot in misfits:
+        slot.link = None

@@ -74,15 +74,22 @@ def resolve(document: Document, path: Path, node: Node, slot: int) -> Source | H
         fed = group_nodes.fed_by(document, path[-1], node, slot)
         return None if fed is None else Source(*fed)
     step: _Step = _Ask(path, node, slot, None)
-    seen: set[tuple[str, str, int]] = set()
+    way: list[object] = []
+    seen: set[object] = set()
     while isinstance(step, (_Ask, _Take)):
-        key = (type(step).__name__, full_id(step.path, step.node), step.slot)
-        if key in seen:
-            place = full_id(step.path, step.node)
+        place = full_id(step.path, step.node)
+        key = (type(step), place, step.slot, step.type)
+        if key in document.resolved:
+            found: Source | Held | None = document.resolved[key]
+            step = found
+            break
+        if key[:3] in seen:
             raise bad("", f"node {place} {step.node.type} feeds itself; cut one of the links", node)
-        seen.add(key)
+        seen.add(key[:3])
+        way.append(key)
         step = _asked(document, step) if isinstance(step, _Ask) else _taken(document, step)
-    return step
+    document.resolved.update(dict.fromkeys(way, step))
+    return None if isinstance(step, (_Ask, _Take)) else step
 
 
 def _asked(document: Document, step: _Ask) -> _Step:

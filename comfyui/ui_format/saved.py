@@ -23,7 +23,7 @@ class SavedGraph(NamedTuple):
 
 
 class SavedSubgraph(NamedTuple):
-    """The definition of a subgraph; `needs` are the definitions that its nodes use."""
+    """The definition of a subgraph, with its inputs and outputs."""
 
     id: str
     name: str
@@ -98,7 +98,7 @@ def _subgraph(entry: Mapping[str, Any]) -> SavedSubgraph:
 
 
 def _port(entry: Mapping[str, Any], where: str) -> Port:
-    link_ids = _ints(entry.get("linkIds"), where, "linkIds")
+    link_ids = list(dict.fromkeys(_ints(entry.get("linkIds"), where, "linkIds")))
     return Port(_name(entry, where), slot_type(entry.get("type")), link_ids)
 
 

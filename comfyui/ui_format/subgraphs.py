@@ -12,7 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from comfyui.object_info import Editor
-from comfyui.ui_format.model import Document, InputSlot, Node, OutputSlot, Port, Subgraph, Widget
+from comfyui.ui_format.model import (
+    UNSET,
+    Document,
+    InputSlot,
+    Node,
+    OutputSlot,
+    Port,
+    Subgraph,
+    Widget,
+)
 from comfyui.ui_format.saved import SavedGraph, SavedSubgraph, bad
 from comfyui.ui_format.widgets import LONG_TEXT
 
@@ -31,9 +40,11 @@ class _View(Widget):
     """A promoted widget as 1.45 has it: its value is that of the widgets inside."""
 
     def __init__(self, name: str, node: Node, port: Port, inner: Widget) -> None:
+        # Not the parent's: that sets a value, which would be written into the widgets inside.
+        self.name, self.kind, self.options, self.info = name, inner.kind, inner.options, inner.info
+        self.is_saved, self.is_exported = False, True
+        self.when_set = self.written = None
         self._node, self._port = node, port
-        super().__init__(name, inner.value, inner.kind, is_saved=False, options=inner.options)
-        self.info = inner.info
 
     def _inner(self) -> Iterator[tuple[Node, Widget]]:
         assert self._node.subgraph is not None
@@ -41,13 +52,23 @@ class _View(Widget):
 
     @property
     def value(self) -> Any:
-        """That of the first widget inside."""
-        return next(self._inner())[1].value
+        """That of the first widget inside; a choice of another can have taken all away."""
+        first = next(self._inner(), None)
+        return UNSET if first is None else first[1].value
 
     @value.setter
     def value(self, value: Any) -> None:
-        for node, widget in list(self._inner()):
-            widget.set(node, value)
+        # Each once, however many ways through nested subgraphs lead there.
+        waiting = list(self._inner())
+        seen = {id(widget) for _, widget in waiting}
+        for node, widget in waiting:  # grows while it is walked
+            if not isinstance(widget, _View):
+                widget.set(node, value)
+                continue
+            for further in widget._inner():
+                if id(further[1]) not in seen:
+                    seen.add(id(further[1]))
+                    waiting.append(further)
 
 
 class _Shared(Widget):

@@ -13,7 +13,12 @@ from fnmatch import fnmatchcase
 from comfyui.object_info import ANY, Editor, InputInfo
 from comfyui.ui_format import primitives, tunnels
 from comfyui.ui_format.model import Node, Widget
-from comfyui.ui_format.widgets import CONTROL, is_widget_type, make_widgets
+from comfyui.ui_format.widgets import (
+    CONTROL,
+    first_alternatives,
+    is_widget_type,
+    make_widgets,
+)
 
 REROUTE = "Reroute"
 _NOTES = frozenset({"Note", "MarkdownNote"})
@@ -64,7 +69,9 @@ def _from_list(node: Node, values: list[object], editor: Editor) -> bool:
             widgets += [Widget(CONTROL, is_exported=False) for _ in range(controls)]
             position += controls
     saved = [widget for widget in widgets if widget.is_saved]
-    if len(saved) != len(values):
+    # Whether a text is a dynamic prompt is not told either.
+    is_plain = all(first_alternatives(value) == value for value in values if isinstance(value, str))
+    if len(saved) != len(values) or not is_plain:
         return False
     for widget, value in zip(saved, values, strict=True):
         widget.set(node, value)

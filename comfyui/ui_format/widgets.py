@@ -221,27 +221,25 @@ def first_alternatives(text: str) -> str:
 
 def _chosen(text: str) -> str:
     # What stands in the innermost braces is chosen first, so nothing recurses.
-    written, starts = [""], 0
+    written: list[list[str]] = [[]]
     position = 0
     while position < len(text):
         char = text[position]
         position += 1
         if char == "\\":
-            written[-1] += char + text[position : position + 1]
+            written[-1].append(char + text[position : position + 1])
             position += 1
         elif char == "{":
-            written.append("")
-            starts += 1
-        elif char == "}" and starts:
-            starts -= 1
-            inner = written.pop()
-            written[-1] += _first_of(inner)
+            written.append([])
+        elif char == "}" and len(written) > 1:
+            inner = "".join(written.pop())
+            written[-1].append(_first_of(inner))
         else:
-            written[-1] += char
+            written[-1].append(char)
     while len(written) > 1:  # a brace that nobody closed ends with the text
-        inner = written.pop()
-        written[-1] += _first_of(inner)
-    return written[0]
+        inner = "".join(written.pop())
+        written[-1].append(_first_of(inner))
+    return "".join(written[0])
 
 
 def _first_of(alternatives: str) -> str:
