@@ -13,6 +13,7 @@ from typing import Any
 
 from comfyui.object_info import ANY, COMBO, MATCH_TYPE, Editor, InputInfo, NodeInfo
 from comfyui.ui_format.dynamic import add_inputs
+from comfyui.ui_format.extension_widgets import hold_nothing
 from comfyui.ui_format.model import UNSET, Node, OutputSlot, Widget
 from comfyui.ui_format.text_replacements import written_prefix
 from comfyui.ui_format.widgets import text_widget
@@ -69,8 +70,6 @@ def _added_inputs(info: NodeInfo, editor: Editor) -> list[InputInfo]:
         added.append(InputInfo("upload", True, "IMAGEUPLOAD"))
     if info.class_type in _PREVIEWS_3D:
         added.append(InputInfo("image", True, "PREVIEW_3D"))
-    if info.class_type == "Load3DAdvanced":
-        added.append(InputInfo("viewport_state", True, "LOAD_3D_ADVANCED"))
     return added
 
 
@@ -156,13 +155,9 @@ def _custom_combo(node: Node, editor: Editor) -> None:
 
     node.widgets[0].options = options
     if editor is Editor.V1_45:
-        index = Widget("index", UNSET, "hidden", when_set=_keep, written=_chosen_option)
+        index = Widget("index", UNSET, "hidden", when_set=hold_nothing, written=_chosen_option)
         node.widgets.append(index)
     add_option()
-
-
-def _keep(*_: object) -> None:
-    """Nobody sets it."""
 
 
 def _chosen_option(node: Node, _: Widget) -> int:

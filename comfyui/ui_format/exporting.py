@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any
 
 from comfyui.graph import Graph as ApiGraph
@@ -76,17 +75,23 @@ def _inputs(document: Document, path: Path, node: Node) -> dict[str, Any]:
 
 def _write(inputs: dict[str, Any], name: str, value: Any, widget: Widget | None = None) -> None:
     """A value as the server reads it: a bare list would be a link."""
-    # Its own: a default belongs to the class, and to every later conversion.
-    value = deepcopy(value) if isinstance(value, (list, dict)) else value
     if value is UNSET:
         inputs.pop(name, None)
     elif isinstance(value, list):
         curve = {"__type__": "CURVE"} if widget is not None and widget.kind == "curve" else {}
-        inputs[name] = {**curve, "__value__": value}
-    elif isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
-        inputs[name] = int(value)  # JavaScript writes 1.0 as 1
+        inputs[name] = {**curve, "__value__": _as_javascript(value)}
     else:
-        inputs[name] = value
+        inputs[name] = _as_javascript(value)
+
+
+def _as_javascript(value: Any) -> Any:
+    """A copy, as a default belongs to all conversions; with 1.0 as 1, as JavaScript writes it."""
+    if isinstance(value, list):
+        return [_as_javascript(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _as_javascript(item) for key, item in value.items()}
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT
+    return int(value) if is_whole else value
 
 
 def _drop_dead_links(inputs: dict[str, Any], exported: dict[str, Any]) -> None:

@@ -50,27 +50,22 @@ def _scene(_: InputInfo, __: str, ___: Editor) -> list[Widget]:
         ("upload extra resources", "uploadExtraResources"),
         ("clear", "clear"),
     )
-    return [*(Widget(label, value, "button") for label, value in buttons), _view("image")]
+    return [*(Widget(label, value, "button") for label, value in buttons), *_view()]
 
 
-def _named(name: str) -> Callable[[InputInfo, str, Editor], list[Widget]]:
-    return lambda *_: [_view(name)]
+def _view(*_: object) -> list[Widget]:
+    return [Widget("image", "", when_set=hold_nothing)]
 
 
-def _view(name: str) -> Widget:
-    return Widget(name, "", when_set=_keep)
-
-
-def _keep(*_: object) -> None:
-    """A view of the page holds no value, whatever a file says."""
+def hold_nothing(*_: object) -> None:
+    """For a widget that keeps its value, whatever a file says: a view of the page, an index."""
 
 
 EXTENSION_MAKERS: dict[str, Callable[[InputInfo, str, Editor], list[Widget]]] = {
     "AUDIO_UI": _player,
     "AUDIOUPLOAD": _audio_upload,
     "AUDIO_RECORD": _recorder,
-    "PREVIEW_3D": _named("image"),
+    "PREVIEW_3D": _view,
     "LOAD_3D": _scene,
-    "LOAD_3D_ADVANCED": _named("viewport_state"),
-    "WEBCAM": _named("image"),
+    "WEBCAM": _view,
 }

@@ -22,6 +22,7 @@ _SHOWN = 10
 _OF_THE_BROWSER = {
     "Load3D": "the picture of its 3D view",
     "Load3DAnimation": "the picture of its 3D view",
+    "Load3DAdvanced": "the camera of its 3D view",
     "WebcamCapture": "the picture of a camera",
 }
 

@@ -176,7 +176,7 @@ def _links(entries: object, where: str) -> Iterator[Link]:
     if not isinstance(entries, list):
         raise bad(where, "links is not a list")
     for entry in entries:
-        # The editor skips what is null, which old versions left in the list.
+        # Old editors left nulls in the list and skipped them; newer ones open no such file.
         if entry is not None:
             yield _link(entry, where)
 

@@ -118,14 +118,15 @@ def inner_first(definitions: Mapping[str, SavedSubgraph]) -> Iterable[SavedSubgr
     return [definitions[entry_id] for entry_id in ready]
 
 
-def refuse_too_large(root: SavedGraph, inner_first: Iterable[SavedSubgraph]) -> None:
+def refuse_too_large(root: SavedGraph, definitions: Iterable[SavedSubgraph]) -> None:
     """Raises WorkflowError where subgraphs in subgraphs make more of a file than can be run.
 
-    A few definitions that each use the next one twice are soon more nodes than a machine can hold.
+    `definitions` come inner first. A few that each use the next one twice are soon more nodes than
+    a machine can hold.
     """
     sizes: dict[str, int] = {}
     depths: dict[str, int] = {}
-    for entry in (*inner_first, SavedSubgraph("", "", root, [], [])):
+    for entry in (*definitions, SavedSubgraph("", "", root, [], [])):
         inner = [node.type for node in entry.graph.nodes if node.type in sizes]
         sizes[entry.id] = len(entry.graph.nodes) + sum(sizes[used] for used in inner)
         depths[entry.id] = 1 + max((depths[used] for used in inner), default=0)
