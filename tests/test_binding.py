@@ -17,6 +17,7 @@ from comfyui.claims import PARAMETERS
 from comfyui.object_info import ObjectInfo
 from comfyui.workflow import Workflow
 from image_provider import ImageGenerationRequest, WorkflowError
+from tests.graph_support import node
 
 DATA = Path(__file__).parent / "data" / "object_info"
 EVERYTHING = {
@@ -30,11 +31,6 @@ EVERYTHING = {
     "strength": 0.5,
     "model": "M",
 }
-
-
-def node(class_type, title=None, **inputs):
-    meta = {"_meta": {"title": title}} if title else {}
-    return {"class_type": class_type, "inputs": inputs, **meta}
 
 
 def link(node_id, slot=0):
@@ -629,7 +625,9 @@ def test_links_to_nowhere_and_cycles_end(source, target):
         broken = deepcopy(graph)
         broken[source]["inputs"][name] = link(target)
         request = ImageGenerationRequest(**EVERYTHING, loras=[("l", 1.0)], source_image_url="a")
-        Workflow.from_dict(broken).bind(request)
+        after = Workflow.from_dict(broken).bind(request).graph
+        assert broken.keys() <= after.keys()
+        assert after["7"]["inputs"]["filename_prefix"] == "x"
 
 
 CLASSES = (

@@ -215,7 +215,9 @@ def test_without_its_packs_the_custom_example_keeps_prompt_and_mode(mode, latent
 def test_without_its_packs_the_custom_example_runs(comfyui_server):
     with ComfyUIProvider(comfyui_server.address) as provider:
         graph = bypass_missing(graph_of(CUSTOM), described(version="0.26.0")).graph
-        provider.run_workflow(graph).raise_for_error()
+        result = provider.run_workflow(graph)
+    result.raise_for_error()
+    assert len(result.images) == 1
 
 
 def test_a_picture_turns_the_custom_example_to_image_to_image(comfyui_server):

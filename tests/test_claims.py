@@ -9,34 +9,7 @@ import pytest
 from comfyui.claims import bindings_file, read_overrides
 from comfyui.workflow import Workflow
 from image_provider import ImageGenerationRequest, WorkflowError
-
-
-def node(class_type, title=None, **inputs):
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title} if title else {}}
-
-
-def graph_with(**nodes):
-    """A text-to-image graph: `p` and `n` have the texts, `s` samples."""
-    sides = {"positive": ["p", 0], "negative": ["n", 0]}
-    return {
-        "p": node("CLIPTextEncode", text="a", clip=["c", 1]),
-        "n": node("CLIPTextEncode", text="b", clip=["c", 1]),
-        "l": node("EmptyLatentImage", width=64, height=64),
-        "c": node("CheckpointLoaderSimple", ckpt_name="x"),
-        "s": node("KSampler", model=["c", 0], seed=1, steps=20, latent_image=["l", 0], **sides),
-        "d": node("VAEDecode", samples=["s", 0], vae=["c", 2]),
-        "o": node("SaveImage", images=["d", 0], filename_prefix="x"),
-        **nodes,
-    }
-
-
-def bound(graph, overrides=None, **fields):
-    workflow = Workflow(Workflow.from_dict(graph).graph, "w.json", overrides)
-    return workflow.bind(ImageGenerationRequest(**{"prompt": "P", **fields}))
-
-
-def values(result, *places):
-    return [result.graph[i]["inputs"][name] for i, name in (p.split(".") for p in places)]
+from tests.graph_support import bound, node, text_to_image, values
 
 
 def told(result):
@@ -70,13 +43,13 @@ def test_a_file_that_is_none_is_an_error_naming_file_and_key(data, words):
 def test_a_place_that_is_not_there_is_an_error_naming_file_key_and_place(place):
     for fields in ({}, {"seed": 7}):  # whether the request has a value for it or not
         with pytest.raises(WorkflowError) as caught:
-            bound(graph_with(), {"seed": [place]}, **fields)
+            bound(text_to_image(), {"seed": [place]}, **fields)
         assert f"w.bindings.json, seed: {place!r} names no node" in str(caught.value)
         assert caught.value.file == "w.bindings.json"
 
 
 def test_a_title_that_two_nodes_share_is_an_error_naming_the_file():
-    twins = graph_with(x=node("Any", "Twin", v=1), y=node("Any", "Twin", v=1))
+    twins = text_to_image(x=node("Any", "Twin", v=1), y=node("Any", "Twin", v=1))
     with pytest.raises(WorkflowError, match=r"w\.bindings\.json, seed: .*nodes x, y share"):
         bound(twins, {"seed": ["Twin.v"]})
 
@@ -99,7 +72,7 @@ def test_the_file_is_named_after_the_workflow(source, name):
 
 
 def test_a_file_beside_the_workflow_is_found_and_told(tmp_path):
-    (tmp_path / "w.json").write_text(json.dumps(graph_with()), "utf-8")
+    (tmp_path / "w.json").write_text(json.dumps(text_to_image()), "utf-8")
     (tmp_path / "w.bindings.json").write_text('{"prompt": ["n.text"]}', "utf-8")
     result = Workflow.from_file(tmp_path / "w.json").bind(ImageGenerationRequest("P"))
     assert values(result, "p.text", "n.text") == ["a", "P"]
@@ -126,7 +99,7 @@ def test_a_file_beside_the_workflow_is_found_and_told(tmp_path):
 def test_a_title_that_names_a_parameter_wins_over_the_links(parameter, title, place, value):
     name = place.split(".")[1]
     before = "b" if isinstance(value, str) else 1
-    graph = graph_with(x=node("Any", title, **{name: before}))
+    graph = text_to_image(x=node("Any", title, **{name: before}))
     graph["o"]["inputs"]["x"] = ["x", 0]
     result = bound(graph, **{parameter: value})
     assert values(result, place) == [value]
@@ -138,13 +111,13 @@ def test_a_title_that_names_a_parameter_wins_over_the_links(parameter, title, pl
 def test_a_title_that_two_places_have_or_that_only_resembles_one_tells_nothing():
     for titles in (("Positive prompt", "positive prompt"), ("The positive prompt", "Prompt 2")):
         extra = {f"x{i}": node("PrimitiveString", t, value="v") for i, t in enumerate(titles)}
-        graph = graph_with(**extra)
+        graph = text_to_image(**extra)
         graph["o"]["inputs"] |= {"a": ["x0", 0], "b": ["x1", 0]}
         assert values(bound(graph), "p.text", "x0.value", "x1.value") == ["P", "v", "v"]
 
 
 def test_two_titles_of_one_place_tell_it():
-    graph = graph_with(
+    graph = text_to_image(
         p=node("CLIPTextEncode", "Positive prompt", text=["x", 0], clip=["c", 1]),
         x=node("PrimitiveString", "Positive prompt", value="v"),
         y=node("PrimitiveString", "Positive prompt", text=["x", 0]),
@@ -160,7 +133,7 @@ def test_two_titles_of_one_place_tell_it():
 
 def hinted(title, name, value, **nodes):
     """A graph with a node of this title beside the samplers' way."""
-    graph = graph_with(x=node("Any", title, **{name: value}), **nodes)
+    graph = text_to_image(x=node("Any", title, **{name: value}), **nodes)
     graph["o"]["inputs"]["x"] = ["x", 0]
     return graph
 
@@ -213,7 +186,7 @@ def test_the_strength_of_a_lora_or_of_a_new_latent_is_not_meant():
 
 
 def test_the_text_of_the_negative_side_is_not_meant():
-    graph = graph_with(n=node("CLIPTextEncode", "Prompt", text="b", clip=["c", 1]))
+    graph = text_to_image(n=node("CLIPTextEncode", "Prompt", text="b", clip=["c", 1]))
     assert values(bound(graph, negative_prompt="N"), "p.text", "n.text") == ["P", "N"]
     graph["p"]["inputs"]["text"] = ["nowhere", 0]
     assert values(bound(graph, negative_prompt="N"), "n.text") == ["N"]
@@ -221,7 +194,7 @@ def test_the_text_of_the_negative_side_is_not_meant():
 
 def test_among_different_texts_it_tells_the_prompt_and_encoders_of_that_text_follow():
     combined = {"conditioning_1": ["p", 0], "conditioning_2": ["r", 0]}
-    graph = graph_with(
+    graph = text_to_image(
         p=node("CLIPTextEncode", "Prompt", text="a", clip=["c", 1]),
         r=node("CLIPTextEncode", text="a region", clip=["c", 1]),
         p2=node("CLIPTextEncode", text="a", clip=["c", 1]),
@@ -233,7 +206,7 @@ def test_among_different_texts_it_tells_the_prompt_and_encoders_of_that_text_fol
 
 
 def test_among_texts_put_together_it_tells_the_prompt():
-    graph = graph_with(
+    graph = text_to_image(
         p=node("CLIPTextEncode", text=["x", 0], clip=["c", 1]),
         x=node("JoinStrings", string1=["y", 0], string2=["z", 0], delimiter=""),
         y=node("Relay", "Prompt", value=["w", 0]),
@@ -244,7 +217,7 @@ def test_among_texts_put_together_it_tells_the_prompt():
 
 
 def test_a_title_of_a_node_that_does_not_run_tells_nothing():
-    graph = graph_with(x=node("PrimitiveString", "Positive prompt", value="v"))
+    graph = text_to_image(x=node("PrimitiveString", "Positive prompt", value="v"))
     assert values(bound(graph), "p.text", "x.value") == ["P", "v"]
 
 
@@ -253,7 +226,7 @@ def test_a_title_of_a_node_that_does_not_run_tells_nothing():
 
 def everything(**extra):
     """The file names `x`, a title names `y`, a placeholder is in `z`, the links lead to `p`."""
-    graph = graph_with(
+    graph = text_to_image(
         x=node("PrimitiveString", value="x"),
         y=node("PrimitiveString", "Positive prompt", value="y"),
         z=node("PrimitiveString", value="%prompt%"),
@@ -291,19 +264,19 @@ def test_extra_wins_over_each_and_what_it_displaced_is_told():
 
 def test_a_title_leaves_a_text_with_placeholders_to_them():
     title = "Positive prompt"
-    graph = graph_with(p=node("CLIPTextEncode", title, text="fine %prompt%", clip=["c", 1]))
+    graph = text_to_image(p=node("CLIPTextEncode", title, text="fine %prompt%", clip=["c", 1]))
     assert values(bound(graph), "p.text") == ["fine P"]
 
 
 def test_two_parameters_with_one_place_are_not_both_written():
     overrides = {"prompt": ["p.text"], "negative_prompt": ["p.text"]}
-    result = bound(graph_with(), overrides, negative_prompt="N")
+    result = bound(text_to_image(), overrides, negative_prompt="N")
     assert values(result, "p.text") == ["P"]
     assert told(result)["negative_prompt"] == "prompt sets p.text"
 
 
 def test_two_keys_of_extra_with_one_place_are_not_both_written():
-    graph = graph_with()
+    graph = text_to_image()
     graph["s"]["_meta"] = {"title": "Sampler"}
     result = bound(graph, extra={"s.seed": 1, "Sampler.seed": 2})
     assert values(result, "s.seed") == [1]
@@ -311,8 +284,8 @@ def test_two_keys_of_extra_with_one_place_are_not_both_written():
 
 
 def test_the_share_of_the_steps_is_kept_whoever_says_where_they_go():
-    sampler = {**graph_with()["s"]["inputs"], "start_at_step": 5, "end_at_step": 15}
-    graph = graph_with(
+    sampler = {**text_to_image()["s"]["inputs"], "start_at_step": 5, "end_at_step": 15}
+    graph = text_to_image(
         s=node("KSamplerAdvanced", **{**sampler, "steps": ["x", 0]}),
         x=node("PrimitiveInt", "Steps", value=20),
     )
@@ -326,7 +299,7 @@ def test_the_share_of_the_steps_is_kept_whoever_says_where_they_go():
 
 
 def test_a_prefix_is_for_every_node_that_saves_and_told_like_other_extras():
-    graph = graph_with(q=node("SaveLatent", samples=["s", 0], filename_prefix="y"))
+    graph = text_to_image(q=node("SaveLatent", samples=["s", 0], filename_prefix="y"))
     result = bound(graph, extra={"filename_prefix": "mine"})
     assert values(result, "o.filename_prefix", "q.filename_prefix") == ["mine", "mine"]
     parameters = [e.parameter for e in result.bindings]
@@ -334,6 +307,6 @@ def test_a_prefix_is_for_every_node_that_saves_and_told_like_other_extras():
 
 
 def test_a_prefix_without_a_node_that_saves_is_told_as_ignored():
-    graph = graph_with(o=node("PreviewImage", images=["d", 0]))
+    graph = text_to_image(o=node("PreviewImage", images=["d", 0]))
     result = bound(graph, extra={"filename_prefix": "mine"})
     assert [entry.parameter for entry in result.ignored] == ["extra['filename_prefix']"]

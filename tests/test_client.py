@@ -182,6 +182,7 @@ def test_acceptance_without_an_id_is_an_error(http, client):
 def test_new_server_cancels_in_one_step(http, client):
     http.post(f"{BASE}/api/jobs/p/cancel", json={"cancelled": True})
     client.cancel("p")
+    assert [call.request.url for call in http.calls] == [f"{BASE}/api/jobs/p/cancel"]
 
 
 @pytest.mark.parametrize("status", [404, 405])

@@ -984,7 +984,9 @@ def test_the_embedded_server_is_started_by_name_and_stopped_by_close():
 
 
 def test_closing_what_was_never_used_is_harmless():
+    threads = threading.enumerate()
     ComfyUIProvider("embedded").close()
+    assert threading.enumerate() == threads
 
 
 # For the cache

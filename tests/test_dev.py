@@ -53,7 +53,7 @@ def make_venv(project: Path) -> None:
 
 
 def test_dev_is_read_by_python_3_6_so_that_it_can_say_what_it_needs():
-    ast.parse((ROOT / "dev.py").read_text("utf-8"), feature_version=(3, 6))
+    assert ast.parse((ROOT / "dev.py").read_text("utf-8"), feature_version=(3, 6)).body
 
 
 def test_an_old_python_is_told_which_one_is_needed(project: Path):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyui.events import (
+    Event,
     JobEnded,
     JobStarted,
     NodeFailure,
@@ -150,14 +151,16 @@ def test_image_bytes_stay_out_of_the_repr():
 
 @given(st.binary(max_size=64) | st.text(max_size=64))
 def test_no_bytes_and_no_text_make_it_raise(frame):
-    parse_frame(frame)
+    assert isinstance(parse_frame(frame), Event | None)
 
 
 @given(st.sampled_from([1, 4]), st.integers(0, 2**32 - 1), st.binary(max_size=64))
 def test_no_binary_image_frame_makes_it_raise(event, second, rest):
-    parse_frame(struct.pack(">II", event, second) + rest)
+    image = parse_frame(struct.pack(">II", event, second) + rest)
+    assert isinstance(image, NodeImage | None)
 
 
 @given(st.sampled_from(TYPES) | ANY_JSON, st.dictionaries(KEYS, ANY_JSON) | ANY_JSON)
 def test_no_json_makes_it_raise(kind, data):
-    parse_frame(json.dumps({"type": kind, "data": data}))
+    event = parse_frame(json.dumps({"type": kind, "data": data}))
+    assert isinstance(event, Event | None)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comfyui.following import NUMBER, TEXT, DeadEnd, Follower, Spot, Way, downstream
-
-
-def node(class_type, **inputs):
-    return {"class_type": class_type, "inputs": inputs}
+from tests.graph_support import node
 
 
 def both(before):

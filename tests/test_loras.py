@@ -10,12 +10,9 @@ from comfyui.cycles import find_cycles
 from comfyui.graph import links_of
 from comfyui.workflow import Workflow
 from image_provider import ImageGenerationRequest
+from tests.graph_support import node
 
 ROOT = Path(__file__).parent.parent / "workflows" / "comfyui"
-
-
-def node(class_type, **inputs):
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def bound(workflow, *loras):

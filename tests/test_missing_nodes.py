@@ -19,6 +19,7 @@ from comfyui.node_packs import pack_of
 from comfyui.object_info import ObjectInfo
 from comfyui.validation import validate
 from image_provider import WorkflowError
+from tests.graph_support import node
 
 DATA = Path(__file__).parent / "data" / "object_info"
 VERSIONS = ("0.3.64", "0.8.0", "0.26.0")
@@ -32,11 +33,6 @@ CLASSES = {
 def server(version="0.26.0", without=()):
     classes = CLASSES[version].items()
     return ObjectInfo.from_dict({name: entry for name, entry in classes if name not in without})
-
-
-def node(class_type, title=None, **inputs):
-    meta = {"_meta": {"title": title}} if title else {}
-    return {"class_type": class_type, "inputs": inputs, **meta}
 
 
 def link(node_id, slot=0):

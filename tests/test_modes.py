@@ -6,10 +6,7 @@ import pytest
 
 from comfyui.modes import find_mode
 from comfyui.object_info import ObjectInfo
-
-
-def node(class_type, title=None, **inputs):
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title} if title else {}}
+from tests.graph_support import node
 
 
 def graph_with(**nodes):

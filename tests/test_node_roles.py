@@ -6,10 +6,7 @@ import pytest
 
 from comfyui import node_roles as roles
 from comfyui.object_info import ObjectInfo
-
-
-def node(class_type, **inputs):
-    return {"class_type": class_type, "inputs": inputs}
+from tests.graph_support import node
 
 
 def described(outputs, **inputs):

@@ -8,10 +8,7 @@ from comfyui.following import Spot
 from comfyui.object_info import ObjectInfo
 from comfyui.pictures import Pictures
 from comfyui.tracing import Tracer
-
-
-def node(class_type, **inputs):
-    return {"class_type": class_type, "inputs": inputs}
+from tests.graph_support import node
 
 
 def graph_with(**nodes):

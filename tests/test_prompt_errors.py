@@ -177,4 +177,4 @@ NODE_ERROR = st.fixed_dictionaries(
     ),
 )
 def test_no_body_and_no_graph_make_it_raise(body, node):
-    refusal(body, {"1": node})
+    assert str(refusal(body, {"1": node}))

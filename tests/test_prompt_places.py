@@ -4,39 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from comfyui.workflow import Workflow
-from image_provider import ImageGenerationRequest, WorkflowError
-
-
-def node(class_type, title=None, **inputs):
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title} if title else {}}
+from image_provider import WorkflowError
+from tests.graph_support import bound, node, text_to_image, values
 
 
 def graph_with(**nodes):
     """A graph whose prompt is put together of `a` and `b` by `joined`."""
-    sides = {"positive": ["p", 0], "negative": ["n", 0]}
-    return {
+    texts = {
         "a": node("PrimitiveString", value="a cat"),
         "b": node("PrimitiveString", value="in the snow"),
         "joined": node("StringConcatenate", string_a=["a", 0], string_b=["b", 0], delimiter=""),
         "p": node("CLIPTextEncode", text=["joined", 0], clip=["c", 1]),
         "n": node("CLIPTextEncode", text="blurry", clip=["c", 1]),
-        "l": node("EmptyLatentImage", width=64, height=64),
-        "c": node("CheckpointLoaderSimple", ckpt_name="x"),
-        "s": node("KSampler", model=["c", 0], seed=1, steps=20, latent_image=["l", 0], **sides),
-        "d": node("VAEDecode", samples=["s", 0], vae=["c", 2]),
-        "o": node("SaveImage", images=["d", 0], filename_prefix="x"),
-        **nodes,
     }
-
-
-def bound(graph, overrides=None, **fields):
-    workflow = Workflow(Workflow.from_dict(graph).graph, "w.json", overrides)
-    return workflow.bind(ImageGenerationRequest(**{"prompt": "P", **fields}))
-
-
-def values(result, *places):
-    return [result.graph[i]["inputs"][name] for i, name in (p.split(".") for p in places)]
+    return text_to_image(**{**texts, **nodes})
 
 
 def refused(graph, **fields):

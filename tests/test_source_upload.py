@@ -13,6 +13,7 @@ from comfyui.object_info import ObjectInfo
 from comfyui.source_upload import prepare, size_multiple
 from comfyui.workflow import Workflow
 from image_provider import ImageGenerationRequest, InvalidRequestError
+from tests.graph_support import node
 
 ROOT = Path(__file__).parent.parent / "workflows" / "comfyui"
 
@@ -156,10 +157,6 @@ def test_picture_and_mask_are_scaled_together():
     made = prepared("inpaint_flux", plain((100, 70)), right_half((100, 70)))
     assert uploaded(made, made.request.source_image_url).size == (96, 64)
     assert made.notes["size"] == {"asked": [100, 70], "used": [96, 64], "multiple_of": 16}
-
-
-def node(class_type, **inputs):
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def test_a_picture_beside_an_empty_latent_keeps_its_pixels_and_the_latent_takes_the_size():

@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comfyui.switches import Switch, handed_on, held_value, switch_of
-
-
-def node(class_type, **inputs):
-    return {"class_type": class_type, "inputs": inputs}
-
+from tests.graph_support import node
 
 GRAPH = {
     "yes": node("PrimitiveBoolean", value=True),

@@ -6,11 +6,7 @@ import pytest
 
 from comfyui.following import NUMBER, TEXT, DeadEnd, Spot
 from comfyui.tracing import Tracer
-
-
-def node(class_type, **inputs):
-    return {"class_type": class_type, "inputs": inputs}
-
+from tests.graph_support import node
 
 SAMPLER = {
     "1": node("UNETLoader", unet_name="flux.safetensors"),

@@ -326,7 +326,8 @@ def noise_around(prompt_id: str) -> st.SearchStrategy[Any]:
 
 @given(noise_around("p"))
 def test_no_history_makes_it_raise(history):
-    JobTracker("p", CLASSES).feed_history(history)
+    tracker = JobTracker("p", CLASSES)
+    assert tracker.feed_history(history) == tracker.state.is_end == isinstance(history, dict)
 
 
 @given(
@@ -337,7 +338,9 @@ def test_no_history_makes_it_raise(history):
     )
 )
 def test_no_queue_makes_it_raise(answer):
-    JobTracker("p", CLASSES).feed_queue(answer)
+    tracker = JobTracker("p", CLASSES)
+    is_there = tracker.feed_queue(answer)
+    assert is_there == (tracker.state in (JobState.RUNNING, JobState.QUEUED))
 
 
 @given(
