@@ -33,6 +33,9 @@ _BOMS = (
 )
 
 
+_EXPORT_AGAIN = "export it again with Workflow > Export (API)"
+
+
 class _DuplicateKeyError(ValueError):
     """A JSON object has a key twice; the key is the argument."""
 
@@ -49,8 +52,7 @@ def read_file(
             raise _error(path.name, f"there is no such file: {path} is a folder; name a file in it")
         if not path.is_file():
             raise _error(path.name, f"there is no such file: {path}")
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+        data = _read(path, max_bytes)
     except OSError as error:
         raise _error(path.name, f"the file cannot be read: {error.strerror}") from error
     return read_bytes(data, object_info, path.name, max_bytes, keep_unknown=keep_unknown)
@@ -65,8 +67,7 @@ def read_bytes(
     keep_unknown: bool = False,
 ) -> Graph:
     """The graph in a file's content; `source` is the file's name for messages."""
-    if len(data) > max_bytes:
-        raise _error(source, f"the file is larger than {max_bytes} bytes, which no workflow is")
+    _check_size(data, source, max_bytes)
     if is_picture(data):
         document = _from_picture(data, source, max_bytes)
     else:
@@ -77,11 +78,11 @@ def read_bytes(
 def read_beside(path: Path, suffix: str) -> object | None:
     """The JSON in the file of another suffix beside a workflow; None when there is none.
 
-    Raises WorkflowError naming that file when it cannot be read.
+    Raises WorkflowError naming that file when it cannot be read, or has more than MAX_BYTES.
     """
     beside = path.with_suffix(suffix)
     try:
-        data = beside.read_bytes()
+        data = _read(beside, MAX_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -97,20 +98,19 @@ def read_document(
     keep_unknown: bool = False,
 ) -> Graph:
     """The graph in parsed JSON; raises WorkflowError for anything that is none."""
+    document = _unwrapped(document)
     number_ids = _number_ids(document)
     document = _plain(document, source, 0)
     if not isinstance(document, dict):
-        raise _error(source, f"it holds {_kind(document)} where a workflow is an object of nodes")
-    wrapped = document.get("prompt")
-    if isinstance(wrapped, dict) and "class_type" not in wrapped:
-        document = wrapped
+        what = f"it holds {_kind(document)} where a workflow is an object of nodes"
+        raise _error(source, f"{what}; {_EXPORT_AGAIN}")
     if is_ui_format(document):
         document = _converted(document, object_info, source, keep_unknown)
     if not document:
         what = (
             "the workflow is empty: it has no nodes, or all are muted or bypassed; change that in"
         )
-        raise _error(source, f"{what} the editor, or export it again with Workflow > Export (API)")
+        raise _error(source, f"{what} the editor, or {_EXPORT_AGAIN}")
     for node_id, node in document.items():
         _check_node(node_id, node, source)
         _link_by_text(node["inputs"], number_ids)
@@ -122,6 +122,12 @@ def copy_graph(graph: Graph) -> Graph:
     return cast(Graph, _copied(graph))
 
 
+def _unwrapped(document: object) -> object:
+    """The graph in the body of a POST /prompt; anything else as it is."""
+    wrapped = document.get("prompt") if isinstance(document, Mapping) else None
+    return wrapped if isinstance(wrapped, Mapping) and "class_type" not in wrapped else document
+
+
 def _from_picture(data: bytes, source: str | None, max_bytes: int) -> object:
     """The graph that a picture carries; the editor's document where that is broken or not there."""
     try:
@@ -131,13 +137,28 @@ def _from_picture(data: bytes, source: str | None, max_bytes: int) -> object:
     if not texts:
         raise _error(
             source,
-            "the picture carries no workflow; it was saved without metadata or by another program",
+            "the picture carries no workflow; it was saved without metadata, by another program, "
+            "or not whole: take the file that ComfyUI wrote",
         )
     *others, last = texts
     for text in others:
         with suppress(WorkflowError):
-            return _parse(_decode(text, source), source)
+            document = _parse(_decode(text, source), source)
+            if document and isinstance(document, dict):
+                return document
     return _parse(_decode(last, source), source)
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(max_bytes + 1)
+    _check_size(data, path.name, max_bytes)
+    return data
+
+
+def _check_size(data: bytes, source: str | None, max_bytes: int) -> None:
+    if len(data) > max_bytes:
+        raise _error(source, f"the file is larger than {max_bytes} bytes, which no workflow is")
 
 
 def _decode(data: bytes, source: str | None) -> str:
@@ -156,16 +177,23 @@ def _parse(text: str, source: str | None) -> object:
         return json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
         what = f"it is not JSON: {error.msg.removesuffix(' at')} at line {error.lineno} column "
-        is_cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
-        hint = "; the file seems to be cut off, save or copy it again" if is_cut else ""
-        raise _error(source, f"{what}{error.colno}{hint}") from error
+        raise _error(source, f"{what}{error.colno}; {_hint(error, text)}") from error
     except _DuplicateKeyError as error:
         key = error.args[0]
-        raise _error(source, f"the key {key!r} is there twice{_second_place(text, key)}") from error
+        what = f"the key {key!r} is there twice{_second_place(text, key)}; remove one of them"
+        raise _error(source, what) from error
     except ValueError as error:  # a number of thousands of digits
         raise _error(source, f"it is not JSON that can be read: {error}") from error
     except RecursionError as error:
         raise _error(source, f"it is nested deeper than {MAX_DEPTH} levels") from error
+
+
+def _hint(error: json.JSONDecodeError, text: str) -> str:
+    if error.pos == 0:
+        return "a workflow is a JSON file, or a PNG, WebP or JPEG that ComfyUI made"
+    if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
+        return "the file seems to be cut off, save or copy it again"
+    return f"mend that place, or {_EXPORT_AGAIN}"
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -181,8 +209,11 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _second_place(text: str, key: str) -> str:
     """Where the second one stands; nothing said when other objects have such a key too."""
-    found = [match.start() for match in re.finditer(re.escape(json.dumps(key)) + r"\s*:", text)]
-    return f", the second time on line {text.count(chr(10), 0, found[1]) + 1}" * (len(found) == 2)
+    written = "|".join(re.escape(json.dumps(key, ensure_ascii=ascii)) for ascii in (False, True))
+    found = [match.start() for match in re.finditer(rf"(?:{written})\s*:", text)]
+    if len(found) != 2:
+        return ""
+    return f", the second time on line {text.count(chr(10), 0, found[1]) + 1}"
 
 
 def _plain(value: Any, source: str | None, depth: int) -> Any:
@@ -194,9 +225,12 @@ def _plain(value: Any, source: str | None, depth: int) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item, source, depth + 1) for item in value]
     if isinstance(value, Mapping):
-        return {
+        plain = {
             _text_key(key, source): _plain(item, source, depth + 1) for key, item in value.items()
         }
+        if len(plain) < len(value):
+            raise _error(source, "it has a key as a number and as a text, such as 1 and '1'")
+        return plain
     raise _error(source, f"it holds a {type(value).__name__}, which JSON does not have")
 
 
@@ -222,10 +256,11 @@ def _converted(
 def _check_node(node_id: str, node: Any, source: str | None) -> None:
     if not isinstance(node, dict):
         what = f"node {node_id} is {_kind(node)}, not an object with class_type and inputs"
-        raise _error(source, what, node_id=node_id)
+        raise _error(source, f"{what}; {_EXPORT_AGAIN}", node_id=node_id)
     class_type = node.get("class_type")
     if not isinstance(class_type, str) or not class_type:
-        raise _error(source, f"node {node_id} has no class_type", node_id=node_id)
+        what = f"node {node_id} has no class_type; {_EXPORT_AGAIN}"
+        raise _error(source, what, node_id=node_id)
     if not isinstance(node.setdefault("inputs", {}), dict):
         what = f"node {node_id} {class_type}: inputs is {_kind(node['inputs'])}, not an object"
         raise _error(source, what, node_id=node_id, class_type=class_type)

@@ -167,14 +167,16 @@ class _Validation:
         if link is None:
             return "bad_link", f"{_shown(value)} is no link; a link is [node id, output slot]"
         if link.node_id not in self.graph:
-            return "bad_link", f"is linked to node {link.node_id}, which is not in the workflow"
+            what = f"is linked to node {link.node_id}, which is not in the workflow"
+            return "bad_link", f"{what}; link one that is, or export the workflow again"
         source = self._class(link.node_id)
         if source is None:
             return None
         where = f"node {link.node_id} {source.class_type}"
         if not -len(source.outputs) <= link.slot < len(source.outputs):
             count = len(source.outputs)
-            return "bad_link", f"is linked to output {link.slot} of {where}, which has {count}"
+            what = f"is linked to output {link.slot} of {where}, which has {count}"
+            return "bad_link", f"{what} (the first is 0); link another output"
         given = source.outputs[link.slot].type
         # Custom packs may accept types by a rule of their own (VALIDATE_INPUTS, input_types).
         if known.is_custom or _fits(given, info.type):
@@ -185,10 +187,10 @@ class _Validation:
         try:
             value = _converted(value, info.type)
         except (TypeError, ValueError, OverflowError):
-            return "wrong_type", f"{_shown(value)} is not {_TYPE_WORDS[info.type]}"
+            return "wrong_type", f"{_shown(value)} is not {_TYPE_WORDS[info.type]}; set one"
         own_rules = known.is_custom or (known.class_type, info.name) in _OWN_RULES
         if not own_rules and not _in_range(value, info):
-            return "out_of_range", f"{_shown(value)} is outside {_range_words(info)}"
+            return "out_of_range", f"{_shown(value)} is outside {_range_words(info)}; set one in it"
         if info.options is None or self._is_listed(value, known, info):
             return None
         if info.upload:
@@ -334,4 +336,5 @@ def _first(options: tuple[Any, ...]) -> str:
 
 def _shown(value: object) -> str:
     text = value if isinstance(value, str) and value else repr(value)
+    text = "null" if value is None else text
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

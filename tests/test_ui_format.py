@@ -280,7 +280,7 @@ IMAGE = [("images", "IMAGE", 1)]
         ),
         (a_file(definitions=5), "definitions is not an object"),
         (a_file(definitions={"subgraphs": 5}), "definitions.subgraphs is not a list"),
-        (a_file(definitions={"subgraphs": [{}]}), "a subgraph's definition has no id"),
+        (a_file(definitions={"subgraphs": [{}]}), r"definitions.subgraphs\[0\] has no id"),
         (
             a_file(definitions={"subgraphs": [{"id": "a", "name": "In", "nodes": [5]}]}),
             "subgraph 'In': nodes holds 5",
@@ -348,7 +348,7 @@ def test_two_group_nodes_of_one_definition_keep_their_own_values():
         ({"mine": 5}, "group node 'mine': its definition in extra.groupNodes is not an object"),
         ({"mine": {}}, "group node 'mine': nodes is not a list"),
         ({"mine": {"nodes": [], "links": 5}}, "group node 'mine': links is not a list"),
-        ({"mine": {"nodes": [], "links": [[0, 0, 9, 0]]}}, "of a node that is not in it"),
+        ({"mine": {"nodes": [], "links": [[0, 0, 9, 0]]}}, "has a node that is not in it"),
         (
             {"mine": {"nodes": [{"type": "Alien"}], "links": []}},
             "lacks the class of node 1:0 Alien",

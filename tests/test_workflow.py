@@ -201,7 +201,9 @@ def load_huge_number():
 
 def test_a_second_key_whose_place_is_not_plain_is_still_named(tmp_path):
     text = '{"1": {"class_type": "A", "inputs": {"x": 1}}, "2": {"inputs": {}, "inputs": {}}}'
-    assert refusal(tmp_path, text) == "workflow test.json: the key 'inputs' is there twice"
+    assert refusal(tmp_path, text) == (
+        "workflow test.json: the key 'inputs' is there twice; remove one of them"
+    )
 
 
 def test_a_file_larger_than_the_limit_is_not_read(tmp_path):

@@ -94,13 +94,14 @@ def _replace_inputs(
     del node.widgets[widgets_before:]
     position = node.widgets.index(combo) + 1
     node.widgets[position:position] = added
-    own = next((i for i, slot in enumerate(node.inputs) if slot.name == combo.name), None)
+    own = node.input(combo.name)
     if own is not None:
         slots = node.inputs[inputs_before:]
         del node.inputs[inputs_before:]
-        node.inputs[own + 1 : own + 1] = slots
+        position = node.inputs.index(own) + 1
+        node.inputs[position:position] = slots
     for name, gone in before.items():
-        slot = next((slot for slot in node.inputs if slot.name == name), None)
+        slot = node.input(name)
         if slot is not None and gone.link is not None:
             slot.link = gone.link
             _grow_behind(node, slot, editor)
@@ -145,15 +146,19 @@ def _add_row(node: Node, group: str, growth: Growth, number: int, editor: Editor
         name = f"{group}.{_row_name(growth, info.name, number)}"
         if is_old and any(slot.name == name for slot in node.inputs):
             continue
+        before = len(node.inputs)
         _add_input(node, replace(info, name=name), editor)
-        slot = node.inputs.pop()
-        if len(growth.inputs) != 1 and node.widget(name) is None:
-            # Only there to show the input's name.
-            node.widgets.append(Widget(name, UNSET, "shim", is_saved=False))
-            slot.widget = name
-        added.append(slot)
+        slots = node.inputs[before:]
+        del node.inputs[before:]
+        for slot in slots:
+            if len(growth.inputs) != 1 and node.widget(slot.name) is None:
+                # Only there to show the input's name.
+                node.widgets.append(Widget(slot.name, UNSET, is_saved=False))
+                slot.widget = slot.name
+        added += slots
     _take_links(node, added)
-    node.inputs[(position := _row_position(node, group, growth, number, is_old)) : position] = added
+    position = _row_position(node, group, growth, number, is_old)
+    node.inputs[position:position] = added
 
 
 def _take_links(node: Node, added: list[InputSlot]) -> None:
@@ -195,7 +200,7 @@ def close_gaps(node: Node) -> None:
     for slot in [slot for slot in node.inputs if slot.link is None]:
         group = group_of(node, slot)
         number = _row_number(slot.name, group, node.growing[group]) if group is not None else None
-        if group is None or number is None or slot not in node.inputs:
+        if group is None or number is None:
             continue
         growth = node.growing[group]
         if number + 1 < growth.minimum:

@@ -29,10 +29,12 @@ def export(document: Document, *, keep_unknown: bool = False) -> ApiGraph:
 
     `keep_unknown` exports nodes that the server lacks as far as the file tells what they have.
     """
-    graph: Graph
-    for graph in (document, *document.subgraphs.values()):
+    for graph in document.graphs:
         primitives.write_values(graph, document)
     write_through(document)
+    for node in document.nodes.values():
+        if node.group is not None:
+            group_nodes.write_values(node)
     places = [
         (path, node)
         for path, node in _in_order(document)
@@ -111,7 +113,6 @@ def _in_order(document: Document) -> Iterator[tuple[Path, Node]]:
         elif node.is_inactive and document.editor is Editor.V1_45:
             continue
         elif node.group is not None:
-            group_nodes.write_values(node)
             yield from (((node,), inner) for inner in node.group.nodes.values())
         else:
             yield from _inside((), node)
@@ -139,15 +140,19 @@ def _execution_order(graph: Graph) -> list[Node]:
     while ready:
         node_id = ready.popleft()
         ordered[node_id] = None
-        for output in graph.nodes[node_id].outputs:
-            for link_id in output.links:
-                link = graph.links.get(link_id)
-                if link is None or link_id in followed:
-                    continue
-                followed.add(link_id)
-                if link.target_id in missing:
-                    missing[link.target_id] -= 1
-                    if missing[link.target_id] == 0:
-                        ready.append(link.target_id)
+        for target_id in _followers(graph, graph.nodes[node_id], followed):
+            missing[target_id] -= 1
+            if missing[target_id] == 0:
+                ready.append(target_id)
     rest = in_key_order({node_id: None for node_id in graph.nodes if node_id not in ordered})
     return [graph.nodes[node_id] for node_id in (*ordered, *rest)]
+
+
+def _followers(graph: Graph, node: Node, followed: set[int]) -> Iterator[str]:
+    """The nodes that links lead to which were not followed before."""
+    for link_id in (link_id for output in node.outputs for link_id in output.links):
+        link = graph.links.get(link_id)
+        if link is not None and link_id not in followed:
+            followed.add(link_id)
+            if link.target_id in graph.nodes:
+                yield link.target_id

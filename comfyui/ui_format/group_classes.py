@@ -17,9 +17,10 @@ from comfyui.ui_format.definitions import editor_inputs
 from comfyui.ui_format.group_definitions import GroupDefinition, GroupLink, group_name
 from comfyui.ui_format.key_order import in_key_order
 from comfyui.ui_format.model import Node
-from comfyui.ui_format.saved import bad
+from comfyui.ui_format.saved import TOP
 from comfyui.ui_format.subgraphs import MAX_NODES
 from comfyui.ui_format.widgets import CONTROL, SEEDS, is_widget_type
+from image_provider import WorkflowError
 
 _VALUE = "value"
 """The one input of a Primitive node."""
@@ -67,7 +68,7 @@ class GroupClasses:
         if name is None:
             return None
         if not isinstance(self._saved, Mapping):
-            raise bad("", "extra.groupNodes is not an object")
+            raise TOP.malformed("extra.groupNodes is not an object")
         if name not in self._saved:
             return None
         if name not in self._made:
@@ -76,7 +77,8 @@ class GroupClasses:
         made = self._made[name]
         self._inner_nodes += len(made.definition.node_entries)
         if self._inner_nodes > MAX_NODES:
-            raise bad("", f"the file has more than {MAX_NODES} nodes in its group nodes")
+            what = f"the file has more than {MAX_NODES} nodes in its group nodes"
+            raise WorkflowError(f"{what}; delete some of them in the editor")
         return made
 
 

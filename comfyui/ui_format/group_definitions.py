@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from comfyui.object_info import ANY
 from comfyui.ui_format.model import Node
-from comfyui.ui_format.saved import bad, objects, read_node, shown, slot_number, slot_type
+from comfyui.ui_format.saved import SavedPlace, objects, read_node, shown, slot_number, slot_type
 
 _PREFIXES = ("workflow>", "workflow/")
 """Before the name in a node's type; the second is that of editors before 1.2.63."""
@@ -34,12 +34,12 @@ class GroupDefinition:
 
     def __init__(self, name: str, saved: object) -> None:
         self.name = name
-        self.where = f"group node {name!r}"
+        self.place = SavedPlace(f"group node {name!r}")
         if not isinstance(saved, Mapping):
-            raise bad(self.where, "its definition in extra.groupNodes is not an object")
+            raise self.place.malformed("its definition in extra.groupNodes is not an object")
         if not isinstance(saved.get("nodes"), list):
-            raise bad(self.where, "nodes is not a list")
-        self.node_entries = list(objects(saved["nodes"], self.where, "nodes"))
+            raise self.place.malformed("nodes is not a list")
+        self.node_entries = list(objects(saved["nodes"], self.place, "nodes"))
         self.nodes = self.new_nodes()
         """As they were saved."""
         self.links = list(self._links(saved.get("links")))
@@ -57,7 +57,7 @@ class GroupDefinition:
     def new_nodes(self) -> list[Node]:
         """The nodes inside once more, for one group node to have as its own."""
         return [
-            read_node({**entry, "id": number}, self.where)
+            read_node({**entry, "id": number}, self.place)
             for number, entry in enumerate(self.node_entries)
         ]
 
@@ -73,7 +73,7 @@ class GroupDefinition:
         name = self._custom(number, side, key).get("name")
         if name is None or isinstance(name, str):
             return name
-        raise bad(self.where, f"config calls {side} {key} of node {number} {shown(name)}")
+        raise self.place.malformed(f"config calls {side} {key} of node {number} {shown(name)}")
 
     def is_shown(self, number: int, side: str, key: str) -> bool | None:
         """Whether the user wants it on the group node; None where he did not say."""
@@ -88,18 +88,18 @@ class GroupDefinition:
 
     def _links(self, saved: object) -> Iterator[GroupLink]:
         if not isinstance(saved, list):
-            raise bad(self.where, "links is not a list")
+            raise self.place.malformed("links is not a list")
         for entry in saved:
             if not isinstance(entry, list) or len(entry) < len(_LINK_KEYS):
                 keys = ", ".join(_LINK_KEYS)
-                raise bad(self.where, f"a link is {shown(entry)}; a link is {keys}, …, type")
+                raise self.place.malformed(f"a link is {shown(entry)}; a link is {keys}, …, type")
             origin, origin_slot, target, target_slot = map(slot_number, entry[:4])
             is_inner = entry[0] is not None
             if origin_slot is None or target_slot is None or (is_inner and origin is None):
-                raise bad(self.where, f"link {shown(entry)} has numbers that are none")
+                raise self.place.malformed(f"link {shown(entry)} has numbers that are none")
             for number in (origin, target):
                 if number is not None and not 0 <= number < len(self.nodes):
-                    raise bad(self.where, f"link {shown(entry)} is of a node that is not in it")
+                    raise self.place.malformed(f"link {shown(entry)} has a node that is not in it")
             link_type = slot_type(entry[5]) if len(entry) > 5 else ANY
             if target is not None:
                 yield GroupLink(origin, origin_slot, target, target_slot, link_type)
@@ -108,12 +108,12 @@ class GroupDefinition:
         if saved is None:
             return
         if not isinstance(saved, list):
-            raise bad(self.where, "external is not a list")
+            raise self.place.malformed("external is not a list")
         for entry in saved:
             values = entry[:2] if isinstance(entry, list) else []
             numbers = [number for number in map(slot_number, values) if number is not None]
             if not isinstance(entry, list) or len(numbers) < 2:
-                raise bad(self.where, f"external holds {shown(entry)}, no node, slot and type")
+                raise self.place.malformed(f"external holds {shown(entry)}, no node, slot and type")
             if len(entry) > 2 and entry[2]:
                 yield (numbers[0], numbers[1]), slot_type(entry[2])
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from comfyui.ui_format import primitives, reroutes
 from comfyui.ui_format.group_classes import GroupClass
 from comfyui.ui_format.model import INPUT_NODE, Graph, Group, Link, Mode, Node
-from comfyui.ui_format.saved import bad
+from image_provider import WorkflowError
 
 
 def new_group(group_class: GroupClass, nodes: list[Node]) -> Group:
@@ -84,12 +84,14 @@ def given_by(instance: Node, slot: int) -> tuple[str, int] | None:
     assert group is not None
     if slot >= len(group.outputs):
         what = f"something is linked to output {slot} of {instance.described}, which has no such"
-        raise bad("", f"{what}; cut the link or open and save the workflow again", instance)
+        what += "; cut the link or open and save the workflow again"
+        raise WorkflowError(what, node_id=instance.id, class_type=instance.type)
     found = group.outputs[slot]
     seen = set()
     while found[0] != INPUT_NODE and group.nodes[found[0]].type == reroutes.TYPE:
         if found[0] in seen:
-            raise bad("", f"Reroutes in {instance.described} feed each other", instance)
+            what = f"Reroutes in {instance.described} feed each other; cut one of the links"
+            raise WorkflowError(what, node_id=instance.id, class_type=instance.type)
         seen.add(found[0])
         inputs = group.nodes[found[0]].inputs
         link = group.link(inputs[0].link) if inputs else None

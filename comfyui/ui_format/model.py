@@ -7,7 +7,7 @@ loaded, as the editor does it, and belong to one conversion.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from functools import cached_property
@@ -41,6 +41,7 @@ class Mode(IntEnum):
     BYPASS = 4
 
 
+@dataclass(eq=False)
 class Widget:
     """One control of a node.
 
@@ -49,30 +50,16 @@ class Widget:
     the plain assignment; `written` gives what is exported in place of the value.
     """
 
-    value: Any
-
-    def __init__(
-        self,
-        name: str,
-        value: Any = UNSET,
-        kind: str = "",
-        *,
-        is_saved: bool = True,
-        is_exported: bool = True,
-        options: Sequence[Any] = (),
-        info: InputInfo | None = None,
-        when_set: Callable[[Node, Widget, Any], None] | None = None,
-        written: Callable[[Node, Widget], Any] | None = None,
-    ) -> None:
-        self.name = name
-        self.value = value
-        self.kind = kind
-        self.is_saved = is_saved
-        self.is_exported = is_exported
-        self.options = options
-        self.info = info
-        self.when_set = when_set
-        self.written = written
+    name: str
+    value: Any = UNSET
+    kind: str = ""
+    _: KW_ONLY
+    is_saved: bool = True
+    is_exported: bool = True
+    options: Sequence[Any] = ()
+    info: InputInfo | None = None
+    when_set: Callable[[Node, Widget, Any], None] | None = None
+    written: Callable[[Node, Widget], Any] | None = None
 
     def set(self, node: Node, value: Any) -> None:
         """Takes a value, with what follows from it on the node."""
@@ -111,12 +98,11 @@ class Link:
     origin_slot: int
     target_id: str
     target_slot: int
-    type: str = ANY
 
 
 @dataclass(slots=True)
 class Port:
-    """An input or output of a subgraph, with the links inside that it goes on to."""
+    """An input or output of a subgraph, with the links inside that join it."""
 
     name: str
     type: str
@@ -150,6 +136,10 @@ class Node:
     """Groups of inputs that have one type: the types allowed by each, by name."""
     views: dict[str, Widget] = field(default_factory=dict)
     """On a subgraph's node: the widget behind each of its inputs, by name."""
+
+    def input(self, name: str) -> InputSlot | None:
+        """The first input of this name."""
+        return next((slot for slot in self.inputs if slot.name == name), None)
 
     def widget(self, name: str | None) -> Widget | None:
         """The first widget of this name."""
@@ -268,20 +258,39 @@ class Document(Graph):
 
     subgraphs: dict[str, Subgraph] = field(default_factory=dict)
     object_info: ObjectInfo = field(default_factory=lambda: ObjectInfo({}))
-    editor: Editor = Editor.V1_45
     now: datetime = field(default_factory=datetime.now)
     resolved: dict[object, Any] = field(default_factory=dict)
     """What was found for steps on the way of an input; many share the last part of it."""
+
+    @property
+    def editor(self) -> Editor:
+        """The generation of the editor that the server has."""
+        return self.object_info.editor
+
+    @property
+    def graphs(self) -> tuple[Graph, ...]:
+        """Every level: the top, then the definitions as the file has them."""
+        return (self, *self.subgraphs.values())
 
     @cached_property
     def named_nodes(self) -> dict[str, Node]:
         """The nodes that a file's name can refer to, by alias, else by title."""
         by_alias: dict[str, Node] = {}
         by_title: dict[str, Node] = {}
-        for graph in (self, *self.subgraphs.values()):
+        for graph in self.graphs:
             for node in graph.nodes.values():
                 alias = node.properties.get("Node name for S&R")
                 if isinstance(alias, str):
                     by_alias.setdefault(alias, node)
                 by_title.setdefault(node.title, node)
         return by_title | by_alias
+
+
+def goes_with(one: str, other: str) -> bool:
+    """Whether an output of one type may go into an input of the other."""
+    if one in (ANY, "") or other in (ANY, "") or one == other:
+        return True
+    others = other.lower().split(",")
+    return any(part in (ANY, "") or part in others for part in one.lower().split(",")) or (
+        ANY in others or "" in others
+    )

@@ -32,7 +32,7 @@ from comfyui.ui_format.model import (
     Subgraph,
     Widget,
 )
-from comfyui.ui_format.saved import SavedGraph, bad, last_node_id, read_graph, read_subgraphs
+from comfyui.ui_format.saved import SavedGraph, last_node_id, read_graph, read_subgraphs
 from comfyui.ui_format.widgets import has_control
 
 _SAMPLERS = ("KSampler", "KSamplerAdvanced")
@@ -44,9 +44,7 @@ def open_document(
 ) -> Document:
     """The file as the editor has it after loading; raises WorkflowError for what is no graph."""
     root, definitions = read_graph(saved), read_subgraphs(saved)
-    document = Document(object_info=object_info, editor=object_info.editor)
-    if now is not None:
-        document.now = now
+    document = Document(object_info=object_info, now=now or datetime.now())
     if document.editor is Editor.V1_45:
         subgraphs.renumber(root, definitions, last_node_id(saved))
     document.subgraphs = {
@@ -73,7 +71,8 @@ def _fill(
     graph.links = saved.links
     for entry in saved.nodes:
         if entry.id in graph.nodes:
-            raise bad(saved.where, f"two nodes have the id {entry.id}", entry)
+            place = saved.place._replace(node_id=entry.id, class_type=entry.type)
+            raise place.malformed(f"two nodes have the id {entry.id}")
         graph.nodes[entry.id] = _node(entry, document, groups)
 
 
@@ -198,7 +197,7 @@ def _apply(node: Node, values: list[Any], editor: Editor) -> None:
 
 
 def _settle(document: Document) -> None:
-    graphs: list[Graph] = [document, *document.subgraphs.values()]
+    graphs = document.graphs
     for graph in graphs:
         for node in graph.nodes.values():
             _number_slots(graph, node)

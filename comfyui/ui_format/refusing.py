@@ -12,7 +12,6 @@ from comfyui.node_packs import PACK_KEY, pack_of
 from comfyui.ui_format.group_definitions import group_name
 from comfyui.ui_format.model import Document, Node
 from comfyui.ui_format.resolving import Path, full_id
-from comfyui.ui_format.saved import bad
 from image_provider import WorkflowError
 
 _SHOWN = 10
@@ -48,9 +47,8 @@ def refuse_unknown(
     for path, node in places:
         drawn = _OF_THE_BROWSER.get(node.type)
         if drawn is not None:
-            place = _name((path, node))
-            what = f"{place} needs {drawn}, which only the editor makes; run it in the editor"
-            raise bad("", what, node)
+            what = f"{_name((path, node))} needs {drawn}, which only the editor makes; run it there"
+            raise _error([(path, node)], what)
 
 
 def _unopened(groups: Sequence[Place]) -> str:
@@ -83,7 +81,8 @@ def _needs_server(unknown: Sequence[Place]) -> WorkflowError:
 
 
 def _error(unknown: Sequence[Place], what: str) -> WorkflowError:
-    return bad("", what, unknown[0][1])
+    path, node = unknown[0]
+    return WorkflowError(what, node_id=full_id(path, node), class_type=node.type)
 
 
 def _listed(places: Iterable[Place], *, with_pack: bool = False) -> str:

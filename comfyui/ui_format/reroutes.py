@@ -7,8 +7,7 @@ Facts: ComfyUI_frontend 1.45.19, extensions/core/rerouteNode.ts. Reroutes that a
 from __future__ import annotations
 
 from comfyui.object_info import ANY
-from comfyui.ui_format.model import Graph, InputSlot, Node
-from comfyui.ui_format.resolving import goes_with
+from comfyui.ui_format.model import Graph, InputSlot, Node, goes_with
 
 TYPE = "Reroute"
 
@@ -17,12 +16,16 @@ def settle(graph: Graph) -> None:
     """Gives reroutes their types, and cuts their links to inputs of other types."""
     for node in graph.nodes.values():
         if node.type == TYPE and node.inputs and not _is_fed_by_reroute(graph, node):
-            fed = graph.origin_type(node.inputs[0])
-            for reroute in chain(graph, node):
-                for output in reroute.outputs[:1]:
-                    output.type = fed or ANY
-                if fed:
-                    _cut_misfits(graph, reroute, fed)
+            _settle_chain(graph, node)
+
+
+def _settle_chain(graph: Graph, first: Node) -> None:
+    fed = graph.origin_type(first.inputs[0])
+    for reroute in chain(graph, first):
+        if reroute.outputs:
+            reroute.outputs[0].type = fed or ANY
+        if fed:
+            _cut_misfits(graph, reroute, fed)
 
 
 def chain(graph: Graph, first: Node) -> list[Node]:

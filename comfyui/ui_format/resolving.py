@@ -19,8 +19,9 @@ from comfyui.ui_format.model import (
     Mode,
     Node,
     Subgraph,
+    goes_with,
 )
-from comfyui.ui_format.saved import bad
+from image_provider import WorkflowError
 
 Path = tuple[Node, ...]
 """The instances of subgraphs that a node is in, from the outermost on."""
@@ -84,7 +85,8 @@ def resolve(document: Document, path: Path, node: Node, slot: int) -> Source | H
             step = found
             break
         if key[:3] in seen:
-            raise bad("", f"node {place} {step.node.type} feeds itself; cut one of the links", node)
+            what = f"node {place} {step.node.type} feeds itself; cut one of the links"
+            raise WorkflowError(what, node_id=place, class_type=step.node.type)
         seen.add(key[:3])
         way.append(key)
         step = _asked(document, step) if isinstance(step, _Ask) else _taken(document, step)
@@ -102,8 +104,7 @@ def _asked(document: Document, step: _Ask) -> _Step:
     graph = graph_of(document, path)
     link = graph.link(slot.link)
     if link is None:
-        place = f"node {full_id(path, node)} {node.type}, {slot.name}"
-        raise bad("", f"{place}: link {slot.link} is not in the file", node, slot.name)
+        raise _broken(path, node, f"link {slot.link} is not in the file", slot.name)
     wanted = step.type or slot.type
     if path and link.origin_id == INPUT_NODE:
         return _from_outside(document, path, link)
@@ -113,10 +114,20 @@ def _asked(document: Document, step: _Ask) -> _Step:
 def _origin(graph: Graph, path: Path, node: Node, link: Link, wanted: str) -> _Step:
     origin = graph.nodes.get(link.origin_id)
     if origin is None:
-        place = f"node {full_id(path, node)} {node.type}"
         what = f"link {link.id} comes from node {link.origin_id}, which is not in the file"
-        raise bad("", f"{place}: {what}", node)
+        raise _broken(path, node, what)
     return _Take(path, origin, link.origin_slot, wanted)
+
+
+def _broken(path: Path, node: Node, what: str, input_name: str | None = None) -> WorkflowError:
+    node_id = full_id(path, node)
+    place = f"node {node_id} {node.type}" + (f", {input_name}" if input_name else "")
+    return WorkflowError(
+        f"{place}: {what}; link it again in the editor",
+        node_id=node_id,
+        class_type=node.type,
+        input_name=input_name,
+    )
 
 
 def _from_outside(document: Document, path: Path, link: Link) -> _Step:
@@ -153,16 +164,6 @@ def _taken(document: Document, step: _Take) -> _Step:
                 return _Ask(path[:depth], tunnel, 0, step.type)
         return _Ask(path, node, slot, step.type) if slot < len(node.inputs) else None
     return Source(full_id(path, node), slot)
-
-
-def goes_with(one: str, other: str) -> bool:
-    """Whether an output of one type may go into an input of the other."""
-    if one in (ANY, "") or other in (ANY, "") or one == other:
-        return True
-    others = other.lower().split(",")
-    return any(part in (ANY, "") or part in others for part in one.lower().split(",")) or (
-        ANY in others or "" in others
-    )
 
 
 def _from_inside(path: Path, node: Node, subgraph: Subgraph, slot: int, wanted: str) -> _Step:

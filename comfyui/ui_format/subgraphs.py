@@ -9,6 +9,7 @@ proxyWidget.ts, promotedWidgetView.ts, subgraphDeduplication.ts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from comfyui.object_info import Editor
@@ -22,8 +23,9 @@ from comfyui.ui_format.model import (
     Subgraph,
     Widget,
 )
-from comfyui.ui_format.saved import SavedGraph, SavedSubgraph, bad
+from comfyui.ui_format.saved import SavedGraph, SavedSubgraph
 from comfyui.ui_format.widgets import LONG_TEXT
+from image_provider import WorkflowError
 
 MAX_NODES = 100_000
 """Nodes of a workflow, those of every instance of a subgraph counted."""
@@ -36,19 +38,37 @@ _ELEMENTS = frozenset({LONG_TEXT, "multiselect", "audioUI"})
 """Kinds of widgets that an element of the page holds."""
 
 
+class _Shared(Widget):
+    """A copy of a widget that an element of the page holds: both have that one value."""
+
+    def __init__(self, name: str, node: Node, inner: Widget) -> None:
+        self._node, self._inner = node, inner
+        super().__init__(name, kind=inner.kind, is_saved=inner.is_saved, info=inner.info)
+
+    @property
+    def value(self) -> Any:
+        """That of the widget inside."""
+        return self._inner.value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        """Nothing: `set` writes into the widget inside."""
+
+    def set(self, _: Node, value: Any) -> None:
+        self._inner.set(self._node, value)
+
+
 class _View(Widget):
     """A promoted widget as 1.45 has it: its value is that of the widgets inside."""
 
-    def __init__(self, name: str, node: Node, port: Port, inner: Widget) -> None:
-        # Not the parent's: that sets a value, which would be written into the widgets inside.
-        self.name, self.kind, self.options, self.info = name, inner.kind, inner.options, inner.info
-        self.is_saved, self.is_exported = False, True
-        self.when_set = self.written = None
-        self._node, self._port = node, port
+    def __init__(self, name: str, subgraph: Subgraph, port: Port, inner: Widget) -> None:
+        self._subgraph, self._port = subgraph, port
+        super().__init__(
+            name, kind=inner.kind, is_saved=False, options=inner.options, info=inner.info
+        )
 
     def _inner(self) -> Iterator[tuple[Node, Widget]]:
-        assert self._node.subgraph is not None
-        return self._node.subgraph.behind(self._port)
+        return self._subgraph.behind(self._port)
 
     @property
     def value(self) -> Any:
@@ -58,7 +78,10 @@ class _View(Widget):
 
     @value.setter
     def value(self, value: Any) -> None:
-        # Each once, however many ways through nested subgraphs lead there.
+        """Nothing: `set` writes into the widgets inside, making a view does not."""
+
+    def set(self, _: Node, value: Any) -> None:
+        """Writes into each widget inside once, however many ways lead there."""
         waiting = list(self._inner())
         seen = {id(widget) for _, widget in waiting}
         for node, widget in waiting:  # grows while it is walked
@@ -69,30 +92,6 @@ class _View(Widget):
                 if id(further[1]) not in seen:
                     seen.add(id(further[1]))
                     waiting.append(further)
-
-
-class _Shared(Widget):
-    """A copy of a widget that an element of the page holds: both have that one value."""
-
-    def __init__(self, name: str, node: Node, inner: Widget) -> None:
-        self._node, self._inner = node, inner
-        super().__init__(
-            name,
-            inner.value,
-            inner.kind,
-            is_saved=inner.is_saved,
-            is_exported=inner.is_exported,
-            info=inner.info,
-        )
-
-    @property
-    def value(self) -> Any:
-        """That of the widget inside."""
-        return self._inner.value
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        self._inner.set(self._node, value)
 
 
 def inner_first(definitions: Mapping[str, SavedSubgraph]) -> Iterable[SavedSubgraph]:
@@ -114,7 +113,8 @@ def inner_first(definitions: Mapping[str, SavedSubgraph]) -> Iterable[SavedSubgr
     if len(ready) < len(definitions):
         done = set(ready)
         looped = next(entry for entry in definitions.values() if entry.id not in done)
-        raise bad("", f"subgraph {looped.name!r} contains itself, directly or through another")
+        what = f"subgraph {looped.name!r} contains itself, directly or through another"
+        raise WorkflowError(f"{what}; delete the one inside in the editor")
     return [definitions[entry_id] for entry_id in ready]
 
 
@@ -132,9 +132,11 @@ def refuse_too_large(root: SavedGraph, definitions: Iterable[SavedSubgraph]) -> 
         depths[entry.id] = 1 + max((depths[used] for used in inner), default=0)
         if sizes[entry.id] > MAX_NODES:
             where = f"subgraph {entry.name!r}" if entry.id else "the workflow"
-            raise bad("", f"{where} has more than {MAX_NODES} nodes with those of its subgraphs")
+            what = f"{where} has more than {MAX_NODES} nodes with those of its subgraphs"
+            raise WorkflowError(f"{what}; delete some of them in the editor")
         if depths[entry.id] > MAX_LEVELS:
-            raise bad("", f"its subgraphs are nested deeper than {MAX_LEVELS} levels")
+            what = f"its subgraphs are nested deeper than {MAX_LEVELS} levels"
+            raise WorkflowError(f"{what}; unpack some of them in the editor")
 
 
 def renumber(root: SavedGraph, definitions: Mapping[str, SavedSubgraph], last_id: int) -> None:
@@ -199,7 +201,7 @@ def promote(node: Node, editor: Editor) -> None:
             continue
         slot.widget = port.name
         if editor is Editor.V1_45:
-            node.views[slot.name] = _View(port.name, node, port, found[1])
+            node.views[slot.name] = _View(port.name, subgraph, port, found[1])
             node.widgets.append(node.views[slot.name])
         else:
             node.widgets.append(_copy(*found, port.name))
@@ -213,7 +215,7 @@ def promote_late(instance: Node) -> None:
     subgraph = instance.subgraph
     assert subgraph is not None
     for port in subgraph.inputs:
-        slot = next((slot for slot in instance.inputs if slot.name == port.name), None)
+        slot = instance.input(port.name)
         link = subgraph.link(port.link_ids[0]) if port.link_ids else None
         inner = subgraph.nodes.get(link.target_id) if link is not None else None
         widget = inner.widget(port.name) if inner is not None else None
@@ -225,15 +227,7 @@ def promote_late(instance: Node) -> None:
 def _copy(node: Node, widget: Widget, name: str) -> Widget:
     if widget.kind in _ELEMENTS:
         return _Shared(name, node, widget)
-    return Widget(
-        name,
-        widget.value,
-        widget.kind,
-        is_saved=widget.is_saved,
-        is_exported=widget.is_exported,
-        options=widget.options,
-        info=widget.info,
-    )
+    return replace(widget, name=name, when_set=None, written=None)
 
 
 def arrange_proxies(node: Node, values: Any) -> None:
@@ -271,14 +265,18 @@ def write_through(document: Document) -> None:
 
     It matters where the input of the instance has a link that leads to nothing.
     """
-    for graph in (document, *document.subgraphs.values()):
+    for graph in document.graphs:
         for node in graph.nodes.values():
-            if node.subgraph is None:
-                continue
-            for port in node.subgraph.inputs:
-                slot = next((slot for slot in node.inputs if slot.name == port.name), None)
-                own = node.widget_of(slot) if slot is not None else None
-                if own is not None:
-                    value = own.value
-                    for inner, widget in list(node.subgraph.behind(port)):
-                        widget.set(inner, value)
+            if node.subgraph is not None:
+                _write_ports(node, node.subgraph)
+
+
+def _write_ports(instance: Node, subgraph: Subgraph) -> None:
+    for port in subgraph.inputs:
+        slot = instance.input(port.name)
+        own = instance.widget_of(slot) if slot is not None else None
+        if own is None:
+            continue
+        value = own.value
+        for node, widget in list(subgraph.behind(port)):
+            widget.set(node, value)

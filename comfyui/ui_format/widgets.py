@@ -53,6 +53,12 @@ def has_control(info: InputInfo) -> bool:
     return bool(info.settings.get(CONTROL))
 
 
+def _control_name(info: InputInfo) -> str | None:
+    """What that widget is called where the class says it; also its first value then."""
+    control = info.settings.get(CONTROL)
+    return control if isinstance(control, str) else None
+
+
 def text_widget(name: str, value: Any, editor: Editor, *, is_long: bool) -> Widget:
     """A text; a long one is held by a text area of the page, which until 1.45 made it all text."""
     if not is_long:
@@ -88,21 +94,17 @@ def control_widgets(
 def _int(info: InputInfo, name: str, _: Editor) -> list[Widget]:
     widget = Widget(name, _default(info, 0), "number")
     control = info.settings.get(CONTROL)
-    if control is None:
-        control = info.name in SEEDS
-    if not control:
+    if not control and (control is not None or info.name not in SEEDS):
         return [widget]
-    value, named = ("randomize", None) if control is True else (control, control)
-    return [widget, *control_widgets(info.settings, value, named)]
+    named = _control_name(info)
+    return [widget, *control_widgets(info.settings, named or "randomize", named)]
 
 
 def _float(info: InputInfo, name: str, editor: Editor) -> list[Widget]:
     widget = Widget(name, _default(info, 0), "number")
-    control = info.settings.get(CONTROL)
-    if not control or editor is Editor.V1_27:
+    if not has_control(info) or editor is Editor.V1_27:
         return [widget]
-    named = control if isinstance(control, str) else None
-    return [widget, *control_widgets(info.settings, "fixed", named)]
+    return [widget, *control_widgets(info.settings, "fixed", _control_name(info))]
 
 
 def _string(info: InputInfo, name: str, editor: Editor) -> list[Widget]:
@@ -118,17 +120,16 @@ def _boolean(info: InputInfo, name: str, _: Editor) -> list[Widget]:
 
 
 def _combo(info: InputInfo, name: str, _: Editor) -> list[Widget]:
-    control = info.settings.get(CONTROL)
+    named = _control_name(info)
     if info.settings.get("multi_select"):
         widgets = [Widget(name, [], "multiselect")]
-        value = control if isinstance(control, str) else "fixed"
+        value = named or "fixed"
     else:
         widgets = [Widget(name, first_choice(info), "combo", options=info.options or ())]
-        value = control if isinstance(control, str) else "randomize"
+        value = named or "randomize"
         if isinstance(info.settings.get("remote"), Mapping):
             widgets += _remote(info.settings["remote"])
-    if control:
-        named = control if isinstance(control, str) else None
+    if has_control(info):
         widgets += control_widgets(info.settings, value, named, of_combo=True)
     return widgets
 
