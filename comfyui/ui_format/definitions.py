@@ -160,7 +160,7 @@ def _custom_combo(node: Node, editor: Editor) -> None:
     add_option()
 
 
-def _chosen_option(node: Node, _: Widget) -> int:
+def _chosen_option(node: Node, *_: object) -> int:
     options = [widget.value for widget in node.widgets[2:]]
     chosen = node.widgets[0].value
     return options.index(chosen) if chosen in options else -1

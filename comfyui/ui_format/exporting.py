@@ -14,14 +14,11 @@ from comfyui.graph import Graph as ApiGraph
 from comfyui.node_packs import PACK_KEY
 from comfyui.object_info import Editor
 from comfyui.ui_format import group_nodes, primitives
-from comfyui.ui_format.key_order import in_key_order
+from comfyui.ui_format.javascript import as_written, in_key_order
 from comfyui.ui_format.model import UNSET, Document, Graph, Node, Widget
 from comfyui.ui_format.refusing import refuse_unknown, told_pack
 from comfyui.ui_format.resolving import Held, Path, Source, full_id, resolve
 from comfyui.ui_format.subgraphs import write_through
-
-_EXACT = 2**53
-"""Up to here JavaScript's numbers are whole ones."""
 
 
 def export(document: Document, *, keep_unknown: bool = False) -> ApiGraph:
@@ -62,7 +59,7 @@ def _inputs(document: Document, path: Path, node: Node) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     for widget in node.widgets:
         if widget.name and widget.is_exported:
-            value = widget.value if widget.written is None else widget.written(node, widget)
+            value = _exported(document, node, widget)
             _write(inputs, widget.name, value, widget)
     for number, slot in enumerate(node.inputs):
         if slot.link is None:
@@ -75,25 +72,22 @@ def _inputs(document: Document, path: Path, node: Node) -> dict[str, Any]:
     return in_key_order(inputs)
 
 
+def _exported(document: Document, node: Node, widget: Widget) -> Any:
+    return widget.value if widget.written is None else widget.written(node, widget, document)
+
+
 def _write(inputs: dict[str, Any], name: str, value: Any, widget: Widget | None = None) -> None:
-    """A value as the server reads it: a bare list would be a link."""
+    """A value as the server reads it, for which a bare list would be a link.
+
+    It is a copy: a default belongs to all conversions.
+    """
     if value is UNSET:
         inputs.pop(name, None)
     elif isinstance(value, list):
         curve = {"__type__": "CURVE"} if widget is not None and widget.kind == "curve" else {}
-        inputs[name] = {**curve, "__value__": _as_javascript(value)}
+        inputs[name] = {**curve, "__value__": as_written(value)}
     else:
-        inputs[name] = _as_javascript(value)
-
-
-def _as_javascript(value: Any) -> Any:
-    """A copy, as a default belongs to all conversions; with 1.0 as 1, as JavaScript writes it."""
-    if isinstance(value, list):
-        return [_as_javascript(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _as_javascript(item) for key, item in value.items()}
-    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT
-    return int(value) if is_whole else value
+        inputs[name] = as_written(value)
 
 
 def _drop_dead_links(inputs: dict[str, Any], exported: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ def _player(_: InputInfo, name: str, editor: Editor) -> list[Widget]:
     return [Widget(name, "", "audioUI", is_saved=False, written=written)]
 
 
-def _written_player(node: Node, player: Widget) -> Any:
+def _written_player(node: Node, player: Widget, _: object) -> Any:
     audio = node.widget("audio")
     if node.widget("upload") is None or audio is None:
         return player.value

@@ -15,7 +15,7 @@ from comfyui.object_info import ANY, COMBO, InputInfo, NodeInfo, ObjectInfo
 from comfyui.ui_format import primitives, reroutes
 from comfyui.ui_format.definitions import editor_inputs
 from comfyui.ui_format.group_definitions import GroupDefinition, GroupLink, group_name
-from comfyui.ui_format.key_order import in_key_order
+from comfyui.ui_format.javascript import in_key_order
 from comfyui.ui_format.model import Node
 from comfyui.ui_format.saved import TOP
 from comfyui.ui_format.subgraphs import MAX_NODES
@@ -239,8 +239,8 @@ class _Draft:
             self._inputs[number, slot] = len(self._inputs)
 
     def _require(self, number: int, node: Node, name: str, spec: _Spec) -> str:
-        outer, self_spec = self._named(number, node, name, spec)
-        self._required[outer] = self_spec
+        outer, outer_spec = self._named(number, node, name, spec)
+        self._required[outer] = outer_spec
         return outer
 
     def _named(self, number: int, node: Node, name: str, spec: _Spec) -> tuple[str, _Spec]:
@@ -264,11 +264,11 @@ class _Draft:
         if link.origin is None or link.origin not in self._values:
             return
         value, outer = self._values[link.origin]
-        value.settings.clear()
-        value.settings.update(spec.settings)
+        settings = dict(spec.settings)
         if outer is not None:
-            prefix = outer[: -len(f" {_VALUE}")]
-            value.settings.update({CONTROL: True, "control_prefix": prefix})
+            settings |= {CONTROL: True, "control_prefix": outer[: -len(f" {_VALUE}")]}
+            self._required[outer] = value._replace(settings=settings)
+        self._values[link.origin] = (value._replace(settings=settings), outer)
         self._driven.setdefault(link.origin, []).append((link.target, name))
 
     # Outputs

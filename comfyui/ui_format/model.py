@@ -59,7 +59,7 @@ class Widget:
     options: Sequence[Any] = ()
     info: InputInfo | None = None
     when_set: Callable[[Node, Widget, Any], None] | None = None
-    written: Callable[[Node, Widget], Any] | None = None
+    written: Callable[[Node, Widget, Document], Any] | None = None
 
     def set(self, node: Node, value: Any) -> None:
         """Takes a value, with what follows from it on the node."""
@@ -125,7 +125,6 @@ class Node:
     info: NodeInfo | None = None
     subgraph: Subgraph | None = None
     group: Group | None = None
-    document: Document | None = None
     is_virtual: bool = False
     """Whether only the editor has it: it is never exported."""
     is_told: bool = True

@@ -87,14 +87,13 @@ def _node(saved: Node, document: Document, groups: GroupClasses | None) -> Node:
         if group is not None:
             return _group_node(saved, group, document)
         return _undescribed(saved, document)
-    node.document = document
     _configure(node, saved, document.editor)
     return node
 
 
 def _group_node(saved: Node, group: GroupClass, document: Document) -> Node:
     node = new_node(group.info, saved.id, document.editor)
-    node.document, node.is_virtual = document, True
+    node.is_virtual = True
     _configure(node, saved, document.editor)
     inner = []
     for entry in group.definition.new_nodes():
@@ -108,7 +107,6 @@ def _group_node(saved: Node, group: GroupClass, document: Document) -> Node:
 
 def _undescribed(node: Node, document: Document) -> Node:
     """A node as it was saved: only the editor has it, or the server does not, or nobody asked."""
-    node.document = document
     node.title = node.title or node.type
     node.is_virtual = undescribed.is_editor_only(node.type)
     if not node.is_virtual:
@@ -207,7 +205,7 @@ def _settle(document: Document) -> None:
                 _drop_inputs_without_widget(graph, node)
     for graph in graphs:
         for node in graph.nodes.values():
-            if node.type == primitives.TYPE and node.info is None:
+            if node.type == primitives.TYPE:
                 primitives.give_widget(graph, node, document.editor)
     for graph in graphs:
         for node in graph.nodes.values():
@@ -216,7 +214,7 @@ def _settle(document: Document) -> None:
     for graph in graphs:
         reroutes.settle(graph)
         for node in graph.nodes.values():
-            if node.type == primitives.TYPE and node.info is None:
+            if node.type == primitives.TYPE:
                 primitives.take_from_reroute(graph, node, document.editor)
     for graph in graphs:
         for node in graph.nodes.values():

@@ -11,6 +11,7 @@ from typing import Any
 
 from comfyui.object_info import Editor, InputInfo
 from comfyui.ui_format import reroutes
+from comfyui.ui_format.javascript import EXACT
 from comfyui.ui_format.model import Document, Graph, InputSlot, Node, Widget
 from comfyui.ui_format.text_replacements import replaced
 from comfyui.ui_format.widgets import is_widget_type, make_widgets
@@ -18,7 +19,6 @@ from comfyui.ui_format.widgets import is_widget_type, make_widgets
 TYPE = "PrimitiveNode"
 _REPLACES = "Run widget replace on values"
 _NUMBERS = ("INT", "FLOAT")
-_EXACT = 2**53
 _MOST_DIGITS = 100
 """More toFixed does not take."""
 _WIDE = Context(prec=_MOST_DIGITS + 20)
@@ -100,7 +100,7 @@ def _keep_in_range(widget: Widget, declared: list[InputInfo | None]) -> None:
             widget.value = _within(widget.value, low, high)
             if info.type == "INT":
                 common = math.lcm(step, int(_usable(info.step, 1)))
-                step = common if common <= _EXACT else step
+                step = common if common <= EXACT else step
                 widget.value = _in_steps(widget.value, low, step)
 
 
@@ -153,4 +153,4 @@ def _usable(value: Any, otherwise: float) -> float:
 def _is_exact(value: Any) -> bool:
     """Whether this is a number that a float holds to the last digit; large seeds are not."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and abs(value) <= _EXACT
+    return is_number and abs(value) <= EXACT

@@ -18,11 +18,10 @@ _PART = re.compile(r"dd?|MM?|hh?|mm?|ss?|yyy?y?")
 _NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 
 
-def written_prefix(node: Node, widget: Widget) -> Any:
+def written_prefix(_: Node, widget: Widget, document: Document) -> Any:
     """The name of a file with its marks filled."""
-    if not isinstance(widget.value, str) or node.document is None:
-        return widget.value
-    return replaced(widget.value, node.document)
+    value = widget.value
+    return replaced(value, document) if isinstance(value, str) else value
 
 
 def replaced(text: str, document: Document) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from comfyui.object_info import ANY, Editor, InputInfo
-from comfyui.ui_format import primitives, tunnels
+from comfyui.ui_format import primitives, reroutes, tunnels
 from comfyui.ui_format.model import Node, Widget
 from comfyui.ui_format.widgets import (
     CONTROL,
@@ -20,7 +20,6 @@ from comfyui.ui_format.widgets import (
     make_widgets,
 )
 
-REROUTE = "Reroute"
 _NOTES = frozenset({"Note", "MarkdownNote"})
 # Of rgthree-comfy, which registers these in the editor alone.
 _EDITOR_ONLY = (
@@ -35,7 +34,7 @@ _CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize", "incremen
 def is_editor_only(node_type: str) -> bool:
     """Whether nodes of this type are for the editor alone, and never exported."""
     return (
-        node_type in (REROUTE, primitives.TYPE)
+        node_type in (reroutes.TYPE, primitives.TYPE)
         or node_type in _NOTES
         or node_type in tunnels.TYPES
         or any(fnmatchcase(node_type, pattern) for pattern in _EDITOR_ONLY)

@@ -207,7 +207,7 @@ _MAKERS: dict[str, WidgetMaker] = {
 # Dynamic prompts
 
 
-def _written_prompt(_: Node, widget: Widget) -> Any:
+def _written_prompt(_: Node, widget: Widget, __: object) -> Any:
     value = widget.value
     return first_alternatives(value) if isinstance(value, str) else value
 
