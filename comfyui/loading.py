@@ -87,6 +87,7 @@ def read_beside(path: Path, suffix: str) -> object | None:
         return None
     except OSError as error:
         raise _error(beside.name, error.strerror or "it cannot be read") from error
+    _check_size(data, beside.name, MAX_BYTES)
     return _parse(_decode(data, beside.name), beside.name)
 
 
@@ -151,9 +152,7 @@ def _from_picture(data: bytes, source: str | None, max_bytes: int) -> object:
 
 def _read(path: Path, max_bytes: int) -> bytes:
     with path.open("rb") as file:
-        data = file.read(max_bytes + 1)
-    _check_size(data, path.name, max_bytes)
-    return data
+        return file.read(max_bytes + 1)
 
 
 def _check_size(data: bytes, source: str | None, max_bytes: int) -> None:

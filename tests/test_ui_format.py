@@ -292,6 +292,29 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_place(file, words):
         convert(file, INFO)
 
 
+def place_of(file, info=INFO):
+    with pytest.raises(WorkflowError) as caught:
+        convert(file, info)
+    error = caught.value
+    return error.node_id, error.class_type, error.input_name
+
+
+def test_errors_carry_the_place_that_they_speak_of():
+    assert place_of(a_file({"id": 3, "type": "A", "mode": "x"})) == ("3", "A", None)
+    file = a_file(
+        reroute(7, 2, [1, 2]),
+        a_node(8, "PreviewImage", [("images", "IMAGE", 1)]),
+        links=[[1, 7, 0, 8, 0, "IMAGE"], [2, 7, 0, 7, 0, "IMAGE"]],
+    )
+    assert place_of(file) == ("7", "Reroute", None)
+    taker = a_node(5, "PreviewImage", [("images", "IMAGE", 1)])
+    file = a_file(a_node(9, "in"), definitions={"subgraphs": [subgraph("in", taker)]})
+    assert place_of(file) == ("9:5", "PreviewImage", "images")
+    broken = {"id": 5, "type": "A", "mode": "x"}
+    file = a_file(definitions={"subgraphs": [subgraph("in", broken)]})
+    assert place_of(file) == (None, "A", None)
+
+
 def subgraph(subgraph_id, *nodes):
     return {"id": subgraph_id, "name": f"sub {subgraph_id}", "nodes": list(nodes), "links": []}
 

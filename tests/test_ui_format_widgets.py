@@ -65,6 +65,15 @@ def test_values_find_the_widgets_of_their_input(spec, values, inputs):
     assert inputs_of(spec, values) == listed
 
 
+@pytest.mark.parametrize("kind", ["INT", "FLOAT", "COMBO"])
+def test_a_control_that_is_called_by_no_text_has_its_usual_name(kind):
+    spec = [kind, {"control_after_generate": ["x"], "options": [3]}]
+    assert inputs_of(spec, [3, "fixed", 7] if kind != "COMBO" else [3, "fixed", "", 7]) == {
+        "first": 3,
+        "last": 7,
+    }
+
+
 def test_a_player_has_the_address_of_its_file():
     info = info_of(LoadAudio={"audio": [["a.mp3"], {"audio_upload": True}]})
     node = a_node(1, "LoadAudio", values=["sub/a b&(1).mp3", None, ""])
@@ -110,6 +119,24 @@ def test_each_input_rounds_the_number_of_a_primitive_node_to_its_own_steps():
     )
     graph = convert(file, info)
     assert [graph[i]["inputs"]["count"] for i in ("2", "3")] == [9, 10]
+
+
+@pytest.mark.parametrize("generation", ["", "output_matchtypes", "has_intermediate_output"])
+@pytest.mark.parametrize("minimum", [0, 1, 2])
+def test_inputs_that_grow_may_stand_in_the_rows_of_others(generation, minimum):
+    def growing(row, least):
+        template = {"input": {"required": row}, "prefix": "r", "min": least, "max": 9}
+        return ["COMFY_AUTOGROW_V3", {"template": template}]
+
+    rows = growing({"inner": growing({"x": ["IMAGE", {}]}, minimum)}, 1)
+    described = {"input": {"required": {"outer": rows, "image": ["IMAGE"]}}, generation: False}
+    info = ObjectInfo.from_dict({"Maker": {"output": ["IMAGE"]}, "Taker": described})
+    file = a_file(
+        a_node(1, "Maker", outputs=[("IMAGE", "IMAGE", [1])]),
+        a_node(2, "Taker", [("image", "IMAGE", 1)]),
+        links=[[1, 1, 0, 2, 0, "IMAGE"]],
+    )
+    assert convert(file, info)["2"]["inputs"]["image"] == ["1", 0]
 
 
 # Files that the editor does not open, and custom packs

@@ -104,6 +104,12 @@ def test_a_png_carries_its_workflow(tmp_path, options):
     assert load(tmp_path, data, "test.png").graph == GRAPH
 
 
+@pytest.mark.parametrize("broken", ["{", "null", "{}", "[]", "\x00"])
+def test_a_picture_with_a_broken_prompt_has_its_workflow(tmp_path, broken):
+    data = picture("PNG", prompt=(broken, {}), workflow=(TEXT, {}))
+    assert load(tmp_path, data, "test.png").graph == GRAPH
+
+
 def test_a_png_with_a_compressed_text_chunk_is_read(tmp_path):
     plain = picture("PNG", prompt=(TEXT, {}))
     body = b"prompt\0\0" + zlib.compress(TEXT.encode())
@@ -206,6 +212,16 @@ def test_a_second_key_whose_place_is_not_plain_is_still_named(tmp_path):
     )
 
 
+@pytest.mark.parametrize("second", ["é", "\\u00e9"])
+def test_a_second_key_is_named_however_it_is_written(tmp_path, second):
+    text = f'{{"é": {{"class_type": "A"}},\n"{second}": {{"class_type": "B"}}}}'
+    assert refusal(tmp_path, text).endswith(
+        "the key 'é' is there twice, the second time on line 2; remove one of them"
+    )
+    mixed = '{"1": {"class_type": "A"}, "\\u0031": {"class_type": "B"}}'
+    assert refusal(tmp_path, mixed).endswith("the key '1' is there twice; remove one of them")
+
+
 def test_a_file_larger_than_the_limit_is_not_read(tmp_path):
     assert "larger than 10 bytes" in refusal(tmp_path, TEXT, max_bytes=10)
     assert load(tmp_path, TEXT, max_bytes=len(TEXT)).graph == GRAPH
@@ -232,6 +248,16 @@ def test_numbers_as_ids_become_text_in_keys_and_links():
         "4": {"class_type": "A", "inputs": {}},
         "5": {"class_type": "B", "inputs": {"a": ["4", 0], "b": [7, 0]}},
     }
+
+
+def test_numbers_as_ids_become_text_in_a_posted_body_too():
+    graph = {4: {"class_type": "A"}, 5: {"class_type": "B", "inputs": {"a": [4, 0]}}}
+    assert Workflow.from_dict({"prompt": graph}).graph["5"]["inputs"] == {"a": ["4", 0]}
+
+
+def test_an_id_as_a_number_and_as_a_text_is_refused():
+    with pytest.raises(WorkflowError, match="a key as a number and as a text"):
+        Workflow.from_dict({1: {"class_type": "A"}, "1": {"class_type": "B"}})
 
 
 def test_what_json_does_not_have_is_refused():
