@@ -116,6 +116,11 @@ def title_of(node: Node) -> str:
     return title if isinstance(title, str) and title else node["class_type"]
 
 
+def described(node_id: str, class_type: str, title: str) -> str:
+    """A node as messages call it: "node 5 KSampler 'Second pass'"; no title that is the class."""
+    return f"node {node_id} {class_type}" + (f" {title!r}" if title != class_type else "")
+
+
 def consumers(graph: Graph) -> dict[str, list[Consumer]]:
     """For every node that is linked to: the inputs that take from it, in file order."""
     index: dict[str, list[Consumer]] = {}

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from comfyui.graph import Graph, Link, Node, as_link, links_of, output_nodes, title_of
+from comfyui.graph import Graph, Link, Node, as_link, described, links_of, output_nodes, title_of
 from comfyui.loading import copy_graph
 from comfyui.node_packs import pack_of_node
 from comfyui.object_info import ANY, COMBO, ObjectInfo
@@ -74,7 +74,7 @@ class BypassedNode(NamedTuple):
 
     def __str__(self) -> str:
         source = f" (of {self.pack})" if self.pack else ""
-        return f"{_words(*self[:3])} is not on the server{source}: {self.how}"
+        return f"{described(*self[:3])} is not on the server{source}: {self.how}"
 
 
 @dataclass(frozen=True)
@@ -324,7 +324,7 @@ class _Bypass:
 
     def _name(self, node_id: str) -> str:
         node = self.graph[node_id]
-        return _words(node_id, node["class_type"], title_of(node))
+        return described(node_id, node["class_type"], title_of(node))
 
     def _bypassed(self, node_id: str) -> BypassedNode:
         node, used = self.missing[node_id], " and ".join(self.used[node_id])
@@ -360,10 +360,6 @@ class _Bypass:
 def _closest(class_type: str, known: Iterable[str]) -> list[str]:
     names = {name.lower(): name for name in known}
     return [names[match] for match in difflib.get_close_matches(class_type.lower(), names)]
-
-
-def _words(node_id: str, class_type: str, title: str) -> str:
-    return f"node {node_id} {class_type}" + (f" {title!r}" if title != class_type else "")
 
 
 def _parts(types: str) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from comfyui.graph import Graph, title_of
+from comfyui.graph import Graph, described, title_of
 from comfyui.object_info import ObjectInfo
 
 Replacements = Mapping[str, str]
@@ -36,8 +36,8 @@ def left_to_server(graph: Graph, replacements: Replacements) -> dict[str, str]:
     """The nodes that the server replaces, each with a sentence that tells so."""
     told = {}
     for node_id, node in graph.items():
-        class_type, title = node["class_type"], title_of(node)
+        class_type = node["class_type"]
         if class_type in replacements:
-            name = f"node {node_id} {class_type}" + (f" {title!r}" if title != class_type else "")
+            name = described(node_id, class_type, title_of(node))
             told[node_id] = f"{name}: the server replaces it by {replacements[class_type]}"
     return told

@@ -12,10 +12,10 @@ from dataclasses import dataclass, fields, replace
 
 from comfyui.binding import Binding, BoundWorkflow, Ignored
 from comfyui.cycles import find_cycles
-from comfyui.graph import Graph, links_of, output_nodes, title_of, upstream
+from comfyui.graph import Graph, links_of, output_nodes, upstream
 from comfyui.model_folders import model_folder
 from comfyui.object_info import ObjectInfo
-from comfyui.validation import ProblemKind, WorkflowProblem
+from comfyui.validation import WorkflowProblem, linked_to_nowhere, node_problem
 from comfyui.workflow import Workflow
 from image_provider import ImageGenerationRequest, WorkflowError
 
@@ -140,8 +140,7 @@ def _links_to_nowhere(graph: Graph, running: Iterable[str]) -> Iterator[Workflow
     for node_id in running:
         for name, link in links_of(graph[node_id]):
             if link.node_id not in graph:
-                what = f"is linked to node {link.node_id}, which is not in the workflow"
-                yield _problem(graph, "bad_link", node_id, name, what)
+                yield node_problem(graph, node_id, "bad_link", name, linked_to_nowhere(link))
 
 
 def _cycles(graph: Graph, running: Iterable[str]) -> Iterator[WorkflowProblem]:
@@ -152,13 +151,4 @@ def _cycles(graph: Graph, running: Iterable[str]) -> Iterator[WorkflowProblem]:
     for path in find_cycles(edges):
         shown = [*path[:_LONGEST_WAY], *["…"][: len(path) - _LONGEST_WAY], path[0]]
         what = f"feeds itself: {' ← '.join(shown)}; cut one of the links"
-        yield _problem(graph, "cycle", path[0], None, what)
-
-
-def _problem(
-    graph: Graph, kind: ProblemKind, node_id: str, input_name: str | None, what: str
-) -> WorkflowProblem:
-    class_type, title = graph[node_id]["class_type"], title_of(graph[node_id])
-    own_title = f" {title!r}" if title != class_type else ""
-    place = f"node {node_id} {class_type}{own_title}" + (f", {input_name}" if input_name else "")
-    return WorkflowProblem(kind, node_id, class_type, title, input_name, f"{place}: {what}")
+        yield node_problem(graph, path[0], "cycle", None, what)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from comfyui.cycles import find_cycles
-from comfyui.graph import Graph, Link, Node, as_link, title_of
+from comfyui.graph import Graph, Link, as_link, described, title_of
 from comfyui.node_packs import pack_of_node
 from comfyui.object_info import ANY, COMBO, InputInfo, NodeInfo, ObjectInfo
 
@@ -82,6 +82,21 @@ def validate(
     Classes in `replacements` are no problem: the server replaces them.
     """
     return list(_Validation(graph, object_info, replacements).problems())
+
+
+def node_problem(
+    graph: Graph, node_id: str, kind: ProblemKind, input_name: str | None, what: str
+) -> WorkflowProblem:
+    """A problem of a node, or of an input of it; `what` is put behind the place."""
+    class_type, title = graph[node_id]["class_type"], title_of(graph[node_id])
+    place = described(node_id, class_type, title) + (f", {input_name}" if input_name else "")
+    return WorkflowProblem(kind, node_id, class_type, title, input_name, f"{place}: {what}")
+
+
+def linked_to_nowhere(link: Link) -> str:
+    """What is said of a link to a node that is not there."""
+    what = f"is linked to node {link.node_id}, which is not in the workflow"
+    return f"{what}; link one that is, or export the workflow again"
 
 
 @dataclass
@@ -167,8 +182,7 @@ class _Validation:
         if link is None:
             return "bad_link", f"{_shown(value)} is no link; a link is [node id, output slot]"
         if link.node_id not in self.graph:
-            what = f"is linked to node {link.node_id}, which is not in the workflow"
-            return "bad_link", f"{what}; link one that is, or export the workflow again"
+            return "bad_link", linked_to_nowhere(link)
         source = self._class(link.node_id)
         if source is None:
             return None
@@ -261,11 +275,7 @@ class _Validation:
     def _problem(
         self, node_id: str, kind: ProblemKind, input_name: str | None, what: str
     ) -> WorkflowProblem:
-        node = self.graph[node_id]
-        place = _place(node_id, node) + (f", {input_name}" if input_name else "")
-        return WorkflowProblem(
-            kind, node_id, node["class_type"], title_of(node), input_name, f"{place}: {what}"
-        )
+        return node_problem(self.graph, node_id, kind, input_name, what)
 
 
 def _missing_input(info: InputInfo) -> _Found | None:
@@ -319,12 +329,6 @@ def _fits(given: str, wanted: str) -> bool:
     # An output that is a list of choices goes by rules that differ between versions, and the type
     # of one that matches another input is known when it runs only.
     return given == COMBO or _MATCH_TYPE in given_types | wanted_types
-
-
-def _place(node_id: str, node: Node) -> str:
-    title, class_type = title_of(node), node["class_type"]
-    own_title = f" {title!r}" if title != class_type else ""
-    return f"node {node_id} {class_type}{own_title}"
 
 
 def _first(options: tuple[Any, ...]) -> str:

@@ -16,8 +16,7 @@ from typing import Any
 from comfyui.object_info import ANY, Editor, Growth, InputInfo, NodeInfo, ObjectInfo
 
 INPUT_NODE = "-10"
-OUTPUT_NODE = "-20"
-"""The ids that links inside a subgraph have for its own inputs and outputs."""
+"""The id that links inside a subgraph have for its own inputs."""
 
 
 class _Unset:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from comfyui.graph import described
 from comfyui.node_packs import PACK_KEY, pack_of
 from comfyui.ui_format.group_definitions import group_name
 from comfyui.ui_format.model import Document, Node
@@ -93,8 +94,7 @@ def _listed(places: Iterable[Place], *, with_pack: bool = False) -> str:
 
 def _name(place: Place) -> str:
     path, node = place
-    title = f" {node.title!r}" if node.title != node.type else ""
-    return f"node {full_id(path, node)} {node.type}{title}"
+    return described(full_id(path, node), node.type, node.title)
 
 
 def _pack(node: Node) -> str:
