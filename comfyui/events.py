@@ -12,10 +12,11 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 # Binary event types, ComfyUI's protocol.py.
 _PREVIEW_IMAGE = 1
+_TEXT = 3
 _PREVIEW_IMAGE_WITH_METADATA = 4
 _PREVIEW_FORMATS = {1: "image/jpeg", 2: "image/png"}
 
@@ -43,11 +44,27 @@ class NodeRunning:
     node_id: str
 
 
+End = Literal["success", "error", "interrupted"]
+
+
 @dataclass(frozen=True)
 class JobEnded:
-    """`executing` without a node, success, error or interruption: look at the history now."""
+    """The job is over: look at the history now.
+
+    `executing` without a node ends every job and does not say how; the other messages do.
+    """
 
     prompt_id: str
+    how: End | None = None
+
+
+@dataclass(frozen=True)
+class NodeDone:
+    """`executed`: an output node gave this, which the history will repeat."""
+
+    prompt_id: str
+    node_id: str
+    output: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -89,10 +106,28 @@ class NodeImage:
     mime_type: str = "image/jpeg"
 
 
+@dataclass(frozen=True)
+class NodeText:
+    """A line that a node shows while it works; it names no job."""
+
+    node_id: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class QueueChanged:
+    """`status`: so many jobs run or wait on the whole server; every socket is told."""
+
+    remaining: int
+
+
 Event = (
     JobStarted
     | NodesCached
     | NodeRunning
+    | NodeDone
+    | NodeText
+    | QueueChanged
     | JobEnded
     | NodeProgress
     | NodeStates
@@ -115,6 +150,8 @@ def parse_frame(frame: str | bytes) -> Event | None:
 
 
 def _parse_message(kind: object, data: dict[str, Any]) -> Event | None:
+    if kind == "status":
+        return _parse_status(data)
     prompt_id = as_text(data.get("prompt_id"))
     if kind == "executing" and data.get("node") is not None:
         return NodeRunning(prompt_id, str(data["node"]))
@@ -131,10 +168,31 @@ def _parse_message(kind: object, data: dict[str, Any]) -> Event | None:
             return NodeStates(prompt_id, _parse_node_states(data.get("nodes")))
         case "execution_error":
             return parse_failure(prompt_id, data)
-        case "executing" | "execution_success" | "execution_interrupted":
+        case "executed":
+            return _parse_done(prompt_id, data)
+        case "executing":
             return JobEnded(prompt_id)
+        case "execution_success":
+            return JobEnded(prompt_id, "success")
+        case "execution_interrupted":
+            return JobEnded(prompt_id, "interrupted")
         case _:
             return None
+
+
+def _parse_status(data: dict[str, Any]) -> QueueChanged | None:
+    status = data.get("status")
+    info = status.get("exec_info") if isinstance(status, dict) else None
+    remaining = info.get("queue_remaining") if isinstance(info, dict) else None
+    return QueueChanged(remaining) if isinstance(remaining, int) else None
+
+
+def _parse_done(prompt_id: str, data: dict[str, Any]) -> NodeDone | None:
+    node_id, output = as_text(data.get("node")), data.get("output")
+    if node_id is None:
+        return None
+    # A node without files gives null.
+    return NodeDone(prompt_id, node_id, output if isinstance(output, dict) else {})
 
 
 def _parse_progress(prompt_id: str | None, data: dict[str, Any]) -> NodeProgress | None:
@@ -165,10 +223,13 @@ def parse_failure(prompt_id: str, data: Mapping[str, Any]) -> NodeFailure:
     )
 
 
-def _parse_binary(frame: bytes) -> NodeImage | None:
+def _parse_binary(frame: bytes) -> NodeImage | NodeText | None:
     if len(frame) < 8:
         return None
     event, second = struct.unpack_from(">II", frame)
+    if event == _TEXT and len(frame) >= 8 + second:
+        node_id, text = frame[8 : 8 + second], frame[8 + second :]
+        return NodeText(node_id.decode("utf-8", "replace"), text.decode("utf-8", "replace"))
     if event == _PREVIEW_IMAGE and second in _PREVIEW_FORMATS:
         return NodeImage(None, None, frame[8:], _PREVIEW_FORMATS[second])
     if event == _PREVIEW_IMAGE_WITH_METADATA:

@@ -2,7 +2,8 @@
 
 Owns what they mean for one prompt id, and the shapes of /history and /queue entries. Pure: no
 sockets, no clocks, no threads; events and snapshots may come in any order, twice, or not at all.
-History decides, the socket informs: only a history entry ends a job.
+History decides, the socket informs: only a history entry ends a job, or, once the server has none
+any more, what the socket had told of its end.
 Facts: ComfyUI's execution.py (PromptQueue), seen on 0.3.64, 0.8.0 and 0.26.0.
 """
 
@@ -14,21 +15,25 @@ from enum import Enum
 from typing import Any
 
 from comfyui.events import (
+    End,
     Event,
     JobEnded,
+    NodeDone,
     NodeFailure,
     NodeImage,
     NodeProgress,
     NodeRunning,
     NodesCached,
     NodeStates,
+    NodeText,
+    QueueChanged,
     as_text,
     parse_failure,
 )
 
 
 class JobState(Enum):
-    """Where a job stands; the last three are ends, and only the history leads there."""
+    """Where a job stands; the last three are ends."""
 
     SUBMITTED = "submitted"
     QUEUED = "queued"
@@ -40,6 +45,13 @@ class JobState(Enum):
     @property
     def is_end(self) -> bool:
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.INTERRUPTED)
+
+
+_ENDS: Mapping[End, JobState] = {
+    "success": JobState.SUCCEEDED,
+    "error": JobState.FAILED,
+    "interrupted": JobState.INTERRUPTED,
+}
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,8 @@ class JobTracker:
         self.texts: dict[str, list[str]] = {}
         self.socket_images: list[NodeImage] = []
         self.ended_on_socket = False
+        self._told_end: End | None = None
+        self._told_outputs: dict[str, Any] = {}
         self._classes = classes
         self._weights = {node_id: _progress_weight(name) for node_id, name in classes.items()}
         self._done: dict[str, float] = {}
@@ -132,7 +146,9 @@ class JobTracker:
 
     def feed(self, event: Event | None) -> bool:
         """Takes one event in; True when it says something about this job."""
-        if event is None or not self._is_own(event.prompt_id):
+        if event is None or isinstance(event, QueueChanged):
+            return False
+        if not self._is_own(None if isinstance(event, NodeText) else event.prompt_id):
             return False
         self._apply(event)
         return True
@@ -160,11 +176,14 @@ class JobTracker:
                 self._set_states(nodes)
             case NodeImage():
                 self._take_image(event)
+            case NodeDone(node_id=node_id, output=output):
+                self._told_outputs[node_id] = output
+                self._set_done(node_id, 1.0)
             case NodeFailure():
                 self.failure = self.failure or event
-                self.ended_on_socket = True
-            case JobEnded():
-                self.ended_on_socket = True
+                self._told_end, self.ended_on_socket = "error", True
+            case JobEnded(how=how):
+                self._told_end, self.ended_on_socket = self._told_end or how, True
 
     def _enter(self, node_id: str) -> None:
         if node_id != self.node_id:
@@ -221,6 +240,17 @@ class JobTracker:
         self.state = self._end_told_by(status)
         return True
 
+    def end_without_history(self) -> bool:
+        """Takes the end for what the socket told of it; False when it told of none.
+
+        For a job that the server had and no longer knows: its history was cleared, or is full.
+        """
+        if self._told_end is not None and not self.state.is_end:
+            self.outputs = parse_outputs(self._told_outputs)
+            self.texts = parse_texts(self._told_outputs)
+            self.state = _ENDS[self._told_end]
+        return self.state.is_end
+
     def _end_told_by(self, status: Mapping[str, Any]) -> JobState:
         if status.get("status_str") == "success":
             return JobState.SUCCEEDED
@@ -257,6 +287,30 @@ def _history_messages(messages: object) -> dict[str, dict[str, Any]]:
         and isinstance(pair[0], str)
         and isinstance(pair[1], dict)
     }
+
+
+def extra_data_in_queue(queue: object) -> dict[str, dict[str, Any]]:
+    """What each job of GET /queue was sent with, by prompt id."""
+    entries = [
+        entry
+        for key in ("queue_running", "queue_pending")
+        for entry in _list(queue.get(key) if isinstance(queue, dict) else None)
+    ]
+    return dict(filter(None, map(_extra_data, entries)))
+
+
+def extra_data_in_history(history: object) -> dict[str, dict[str, Any]]:
+    """What each job of GET /history was sent with, by prompt id."""
+    entries = history.values() if isinstance(history, dict) else ()
+    prompts = [entry.get("prompt") for entry in entries if isinstance(entry, dict)]
+    return dict(filter(None, map(_extra_data, prompts)))
+
+
+def _extra_data(prompt: object) -> tuple[str, dict[str, Any]] | None:
+    match prompt:
+        case [_, str(prompt_id), _, dict(extra_data), *_]:
+            return prompt_id, extra_data
+    return None
 
 
 def _queue_ids(queue: object, key: str) -> list[str]:

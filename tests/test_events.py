@@ -13,17 +13,19 @@ from comfyui.events import (
     Event,
     JobEnded,
     JobStarted,
+    NodeDone,
     NodeFailure,
     NodeImage,
     NodeProgress,
     NodeRunning,
     NodesCached,
     NodeStates,
+    NodeText,
+    QueueChanged,
     parse_frame,
 )
 from tests.fakes.transcripts import PICTURES, load
 
-USELESS = {"status", "executed", "feature_flags"}
 TYPES = [
     "execution_start",
     "execution_cached",
@@ -43,8 +45,20 @@ ANY_JSON = st.recursive(
     ),
     max_leaves=8,
 )
+BYTES = st.binary(max_size=64)
 KEYS = st.sampled_from(
-    ["prompt_id", "node", "node_id", "node_type", "nodes", "value", "max", "exception_message"]
+    [
+        "prompt_id",
+        "node",
+        "node_id",
+        "node_type",
+        "nodes",
+        "value",
+        "max",
+        "exception_message",
+        "output",
+        "status",
+    ]
 )
 
 
@@ -64,8 +78,18 @@ def image_with_metadata(metadata: bytes, image: bytes = b"image") -> bytes:
         (text("executing", prompt_id="p", node="3", display_node="3"), NodeRunning("p", "3")),
         (text("executing", node="3"), NodeRunning(None, "3")),
         (text("executing", prompt_id="p", node=None), JobEnded("p")),
-        (text("execution_success", prompt_id="p"), JobEnded("p")),
-        (text("execution_interrupted", prompt_id="p", node_id="3"), JobEnded("p")),
+        (text("execution_success", prompt_id="p"), JobEnded("p", "success")),
+        (
+            text("execution_interrupted", prompt_id="p", node_id="3"),
+            JobEnded("p", "interrupted"),
+        ),
+        (
+            text("executed", prompt_id="p", node="9", output={"images": []}),
+            NodeDone("p", "9", {"images": []}),
+        ),
+        (text("executed", prompt_id="p", node="9", output=None), NodeDone("p", "9", {})),
+        (text("status", status={"exec_info": {"queue_remaining": 2}}), QueueChanged(2)),
+        (struct.pack(">II", 3, 2) + b"12step one", NodeText("12", "step one")),
         (text("progress", prompt_id="p", node="3", value=2, max=5), NodeProgress("p", "3", 2, 5)),
         (text("progress", value=2, max=5), NodeProgress(None, None, 2, 5)),
         (
@@ -119,7 +143,13 @@ def test_frame_becomes_its_event(frame, event):
         b"",
         struct.pack(">I", 1),
         struct.pack(">II", 1, 3) + b"unknown format",
-        struct.pack(">II", 3, 4) + b"text of a node",
+        struct.pack(">II", 3, 4) + b"3",
+        text("executed", prompt_id="p", node=9, output={}),
+        text("executed", node="9", output={}),
+        text("feature_flags", supports_preview_metadata=True),
+        text("status", status=None),
+        text("status", status={"exec_info": []}),
+        text("status", status={"exec_info": {"queue_remaining": "2"}}),
         struct.pack(">II", 4, 4_000_000_000) + b"{}",
         image_with_metadata(b"no json"),
         image_with_metadata(b"\xff\xfe"),
@@ -131,11 +161,10 @@ def test_broken_unknown_or_useless_frame_is_no_event(frame):
 
 
 @pytest.mark.parametrize("name", ["026_success", "t2i_cached", "026_interrupt", "026_exec_error"])
-def test_every_recorded_frame_about_a_job_is_an_event(name):
+def test_every_recorded_frame_is_an_event(name):
     frames = load(name).frames()
-    ignored = [frame for frame in frames if parse_frame(frame) is None]
-    assert len(frames) > len(ignored) > 0
-    assert {json.loads(frame)["type"] for frame in ignored} <= USELESS
+    assert len(frames) > 3
+    assert [frame for frame in frames if parse_frame(frame) is None] == []
 
 
 def test_recorded_preview_with_metadata_names_its_job_and_node():
@@ -154,10 +183,10 @@ def test_no_bytes_and_no_text_make_it_raise(frame):
     assert isinstance(parse_frame(frame), Event | None)
 
 
-@given(st.sampled_from([1, 4]), st.integers(0, 2**32 - 1), st.binary(max_size=64))
-def test_no_binary_image_frame_makes_it_raise(event, second, rest):
-    image = parse_frame(struct.pack(">II", event, second) + rest)
-    assert isinstance(image, NodeImage | None)
+@given(st.sampled_from([1, 3, 4]), st.integers(0, 2**32 - 1) | st.integers(0, 64), BYTES)
+def test_no_binary_frame_makes_it_raise(event, second, rest):
+    parsed = parse_frame(struct.pack(">II", event, second) + rest)
+    assert isinstance(parsed, NodeImage | NodeText | None)
 
 
 @given(st.sampled_from(TYPES) | ANY_JSON, st.dictionaries(KEYS, ANY_JSON) | ANY_JSON)

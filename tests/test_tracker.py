@@ -12,15 +12,26 @@ from hypothesis import strategies as st
 from comfyui.events import (
     JobEnded,
     JobStarted,
+    NodeDone,
     NodeFailure,
     NodeImage,
     NodeProgress,
     NodeRunning,
     NodesCached,
     NodeStates,
+    NodeText,
+    QueueChanged,
     parse_frame,
 )
-from comfyui.tracker import JobState, JobTracker, OutputFile, parse_outputs, parse_texts
+from comfyui.tracker import (
+    JobState,
+    JobTracker,
+    OutputFile,
+    extra_data_in_history,
+    extra_data_in_queue,
+    parse_outputs,
+    parse_texts,
+)
 from tests.fakes.transcripts import PICTURES, Transcript, load
 
 CLASSES = {"1": "CheckpointLoaderSimple", "3": "KSampler", "9": "SaveImage"}
@@ -212,6 +223,62 @@ def test_picture_that_comes_after_the_end_is_kept():
     assert [image.data for image in tracker.socket_images] == [b"png"]
     assert tracker.state is JobState.SUCCEEDED
     assert not tracker.awaits_images
+
+
+@pytest.mark.parametrize(
+    "name", ["026_success", "026_cached", "t2i_success", "026_interrupt", "026_exec_error"]
+)
+def test_what_the_socket_told_stands_for_a_history_that_is_gone(name):
+    recording = load(name)
+    by_socket, _ = replay(recording)
+    by_history = JobTracker(recording.prompt_id, recording.classes)
+    by_history.feed_history(recording.history)
+    assert by_socket.end_without_history()
+    assert by_socket.state is by_history.state
+    assert by_socket.outputs == by_history.outputs
+    assert by_socket.failure == by_history.failure
+
+
+def test_without_a_word_of_the_end_there_is_none():
+    tracker = JobTracker("p", CLASSES)
+    tracker.feed(NodeRunning("p", "3"))
+    tracker.feed(NodeDone("p", "9", {"images": [{"filename": "a.png"}]}))
+    tracker.feed(JobEnded("p"))
+    assert not tracker.end_without_history()
+    assert (tracker.state, tracker.outputs) == (JobState.RUNNING, [])
+
+
+def test_history_decides_also_when_the_socket_told_of_another_end():
+    tracker = JobTracker("p", CLASSES)
+    tracker.feed(JobEnded("p", "interrupted"))
+    tracker.feed_history(SUCCESS)
+    assert tracker.end_without_history()
+    assert tracker.state is JobState.SUCCEEDED
+
+
+def test_line_of_a_node_belongs_to_the_job_that_runs():
+    tracker = JobTracker("p", CLASSES)
+    assert not tracker.feed(NodeText("3", "asking"))
+    tracker.feed(JobStarted("p"))
+    assert tracker.feed(NodeText("3", "asking"))
+
+
+def test_length_of_the_queue_is_no_news_of_a_job():
+    assert not JobTracker("p", CLASSES).feed(QueueChanged(1))
+
+
+def test_jobs_are_known_by_what_they_were_sent_with():
+    running, waiting = [1, "a", {}, {"key": 1}, []], [2, "b", {}, {"key": 2}]
+    found = extra_data_in_queue(queue([running], [waiting, [3, "c"], "d", [4, 5, {}, {}]]))
+    assert found == {"a": {"key": 1}, "b": {"key": 2}}
+    history = {"a": {"prompt": running}, "b": {"prompt": waiting}, "c": {"prompt": 3}, "d": None}
+    assert extra_data_in_history(history) == found
+
+
+@given(ANY_JSON | st.fixed_dictionaries({"queue_running": ANY_JSON, "queue_pending": ANY_JSON}))
+def test_no_answer_makes_the_search_raise(answer):
+    assert isinstance(extra_data_in_queue(answer), dict)
+    assert isinstance(extra_data_in_history(answer), dict)
 
 
 def test_sampler_weighs_more_than_a_loader():
