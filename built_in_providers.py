@@ -24,6 +24,7 @@ def _make_comfyui(config: Config) -> ImageProvider:
     limits = Limits(
         **{name: config.get_seconds(f"COMFYUI_{name.upper()}_TIMEOUT") for name in times},
         silence=config.get_seconds("COMFYUI_SILENCE"),
+        queue_interval=config.get_seconds("COMFYUI_QUEUE_INTERVAL"),
     )
     return ComfyUIProvider(
         config.get_comfyui_server_address(),

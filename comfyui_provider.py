@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from comfyui.address import ServerAddress
+from comfyui.cancelling import CancelToken
 from comfyui.choosing import Choice, WorkflowChooser, mode_of
 from comfyui.client import ComfyUIClient, Limits
 from comfyui.futures import GenerationFuture, start
@@ -31,7 +32,6 @@ from comfyui.generation import (
     naming,
 )
 from comfyui.graph import Graph, plain_graph
-from comfyui.jobs import CancelToken
 from comfyui.library import WorkflowLibrary
 from comfyui.low_level import LowLevelMethods
 from comfyui.object_info import ObjectInfo

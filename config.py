@@ -87,6 +87,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("COMFYUI_TOTAL_TIMEOUT", "7200", "seconds that a job may take in all", _no_seconds),
     Setting("COMFYUI_UNREACHABLE_TIMEOUT", "30", "seconds without an answer", _no_seconds),
     Setting("COMFYUI_SILENCE", "2", "seconds until the server is asked for news", _no_seconds),
+    Setting("COMFYUI_QUEUE_INTERVAL", "5", "seconds between looks at a long queue", _no_seconds),
     Setting("OPENAI_API_KEY", None, "key for OpenAI Images"),
     Setting("OPENAI_BASE_URL", None, "URL of a compatible server, with /v1", _no_url),
     Setting("BLACK_FOREST_LABS_API_KEY", None, "key for FLUX at BFL"),

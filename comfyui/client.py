@@ -11,13 +11,14 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
 from comfyui.address import ServerAddress
 from comfyui.graph import Graph
 from comfyui.prompt_errors import parse_refusal
+from comfyui.shared_answers import SharedAnswer
 from comfyui.sockets import SocketPool
 from comfyui.tracker import OutputFile
 from image_io.http import HttpResponse, HttpSession, error_for_status
@@ -45,6 +46,8 @@ class Limits:
     total: float = 7200.0
     silence: float = 2.0
     """Without news for so long, the server is asked how the job stands."""
+    queue_interval: float = 5.0
+    """The longest time between two looks while other jobs are before this one."""
     unreachable: float = 30.0
     """How long a server may fail to answer before a running job counts as lost."""
 
@@ -81,6 +84,7 @@ class ComfyUIClient:
         self.sockets = SocketPool(
             address, client_id_prefix, connect_timeout=self.limits.connect, clock=clock
         )
+        self._queue = SharedAnswer(self._ask_queue)
         self._has_job_cancel = True
 
     def close(self) -> None:
@@ -114,7 +118,10 @@ class ComfyUIClient:
         return answer if isinstance(answer, dict) else {}
 
     def queue(self) -> dict[str, Any]:
-        """GET /queue: `queue_running` and `queue_pending`."""
+        """GET /queue: `queue_running` and `queue_pending`; threads that ask at once share it."""
+        return self._queue.get()
+
+    def _ask_queue(self) -> dict[str, Any]:
         return self._get_dict("/queue", read_timeout=self._patience)
 
     def queue_length(self) -> int:
@@ -127,6 +134,11 @@ class ComfyUIClient:
         """GET /history/{id} as the server sends it; {} for an id it does not know."""
         path = f"/history/{quote(prompt_id, safe='')}"
         return self._get_dict(path, read_timeout=self._patience)
+
+    def recent_history(self, items: int) -> dict[str, Any]:
+        """GET /history: the entries of the last jobs by prompt id, up to `items` of them."""
+        params = {"max_items": str(items)}
+        return self._get_dict("/history", params=params, read_timeout=self._patience)
 
     def models(self, folder: str) -> list[str]:
         """GET /models/{folder}: the file names there; [] for a folder that it does not have."""
@@ -276,7 +288,7 @@ class ComfyUIClient:
                     status=error.status,
                 )
             case ProviderUnavailableError(status=None):
-                return ProviderUnavailableError(f"{error}. {_START_IT}")
+                return replace(error, message=f"{error}. {_START_IT}")
             case ProviderTimeoutError(status=None):
                 return ProviderTimeoutError(f"{error}. {_IT_HANGS}")
         return error

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from typing import TypeVar
 
-from comfyui.jobs import CancelToken
+from comfyui.cancelling import CancelToken
 from image_provider import ImageGenerationResult
 
 T = TypeVar("T")

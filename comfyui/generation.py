@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from comfyui.binding import BoundWorkflow
+from comfyui.cancelling import CancelToken
 from comfyui.choosing import Choice
 from comfyui.following import Found, Spot
 from comfyui.graph import Graph, output_nodes, upstream
-from comfyui.jobs import CancelToken, Job
+from comfyui.jobs import Job
 from comfyui.missing_nodes import bypass_missing
 from comfyui.object_info import ObjectInfo
 from comfyui.prompt_errors import describe_node_errors

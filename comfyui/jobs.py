@@ -1,26 +1,27 @@
 """One job on one server: submit, wait for its end, and cancel it when it must not go on.
 
 Owns the wait: the socket gives latency and progress, /history and /queue decide. Every wait ends:
-with the finished job, with a failure, or with a time limit after which the job was cancelled. A
-prompt is sent once; when the answer is lost, the server is asked whether it has it.
+with the finished job, with a failure, or with a time limit after which the job was cancelled.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from comfyui.cancelling import CancelToken, cancel_and_watch
 from comfyui.client import ComfyUIClient
-from comfyui.events import JobEnded, NodeFailure, NodeImage, parse_frame
+from comfyui.events import Event, JobEnded, NodeFailure, NodeImage, QueueChanged
 from comfyui.failures import describe_work, failed_job
+from comfyui.feed import CANCEL_LATENCY, Feed
 from comfyui.graph import Graph
-from comfyui.sockets import JobSocket, SocketLost
+from comfyui.looking import look, read_history
+from comfyui.pacing import Pace
+from comfyui.submission import Submission
 from comfyui.tracker import JobState, JobTracker, OutputFile
 from image_provider import (
     GenerationCancelledError,
@@ -33,31 +34,6 @@ logger = logging.getLogger(__name__)
 
 # The history can be written a moment after the last event (5 of 60 times on 0.3.64).
 _HISTORY_DELAYS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2)
-_CANCEL_TRIES = 20
-_CANCEL_FAILURES = 2
-_CANCEL_LATENCY = 0.25
-"""Seconds after which a thread that waits for the socket notices that it was cancelled."""
-_FIRST_INTERVAL = 0.1
-"""Seconds to the first look at the server when no socket tells of news; doubled each time."""
-
-
-class CancelToken:
-    """Set from any thread to end a job; what waits for it wakes up."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def cancel(self) -> None:
-        """Asks for the end."""
-        self._event.set()
-
-    @property
-    def cancelled(self) -> bool:
-        return self._event.is_set()
-
-    def wait(self, seconds: float) -> None:
-        """Waits for `seconds`, or until the end is asked for."""
-        self._event.wait(seconds)
 
 
 @dataclass(frozen=True)
@@ -96,24 +72,26 @@ class Job:
         self._token = token or CancelToken()
         self._limits = client.limits
         self._timeout = timeout
-        # A canonical lowercase UUID: servers from 0.26 on refuse any other id.
         classes = {node_id: node["class_type"] for node_id, node in graph.items()}
+        # A canonical lowercase UUID: servers from 0.26 on refuse any other id.
         self.tracker = JobTracker(prompt_id or str(uuid.uuid4()), classes)
+        self._submission = Submission(client, self.tracker, self._token)
+        self._feed = Feed(client, self._token)
+        self._pace = Pace(self._limits, client.clock)
         self._node_errors: Mapping[str, Any] = {}
-        self._socket: JobSocket | None = None
-        self._may_run = False
+        self._started = self._last_news = client.clock()
         self._unreachable_since: float | None = None
-        self._started = self._last_news = self._last_look = client.clock()
-        self._interval = _FIRST_INTERVAL
+        self._absent_since: float | None = None
+        self._may_run = False
 
     def run(self) -> FinishedJob:
         """Submits the job and waits for its end; raises ImageGenerationError unless it succeeds."""
         with self._cancelled_on_error():
-            self._socket = self._open_socket()
+            self._feed.open()
             self._submit()
             self._wait()
             self._collect_images()
-        self._release_socket()
+        self._feed.release(self.tracker.ended_on_socket)
         return self._finished()
 
     def attend(self) -> FinishedJob:
@@ -122,6 +100,7 @@ class Job:
         with self._cancelled_on_error():
             self._ask()
             self._wait()
+        self._feed.close()
         return self._finished()
 
     @contextmanager
@@ -134,120 +113,48 @@ class Job:
                 if self._may_run:
                     cancel_and_watch(self._client, self.tracker.prompt_id)
             finally:
-                self._drop_socket()
+                self._feed.close()
             raise
 
-    def _open_socket(self) -> JobSocket | None:
-        try:
-            return self._client.sockets.acquire()
-        except SocketLost as error:
-            logger.warning("%s; going on without live progress", error)
-            return None
-
-    def _drop_socket(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def _release_socket(self) -> None:
-        # One that did not tell of the end may be dead without having been closed.
-        if self._socket is not None and self.tracker.ended_on_socket:
-            self._client.sockets.release(self._socket)
-        else:
-            self._drop_socket()
-
     def _submit(self) -> None:
-        self._raise_if_cancelled()
         self._may_run = True
         try:
-            accepted = self._client.post_prompt(
-                self._graph,
-                prompt_id=self.tracker.prompt_id,
-                client_id=self._socket.client_id if self._socket is not None else None,
-                extra_data=self._extra_data,
-            )
-        except ImageGenerationError as error:
-            if not self._is_accepted_after(error):
-                raise
-            logger.warning("the answer to POST /prompt was lost, but the server has the job")
-        else:
-            self.tracker.prompt_id = accepted.prompt_id
-            self._node_errors = accepted.node_errors
+            sent_as = self._feed.client_id
+            self._node_errors = self._submission.send(self._graph, sent_as, self._extra_data)
+        except ImageGenerationError:
+            self._may_run = self._submission.may_run
+            raise
         logger.debug("job %s queued at %s", self.tracker.prompt_id, self._client.address)
+        self._pace.news()
         self._note_news()
-
-    def _is_accepted_after(self, error: ImageGenerationError) -> bool:
-        """True when the server has the job all the same: only its answer was lost.
-
-        Sending again without asking could run the job twice.
-        """
-        if not isinstance(error, (ProviderUnavailableError, ProviderTimeoutError)):
-            self._may_run = False
-            return False
-        for delay in (0.0, self._limits.silence):
-            self._token.wait(delay)
-            try:
-                self._may_run = self._look()
-            except ImageGenerationError as failure:
-                logger.debug("asking for the job failed: %s", failure)
-            else:
-                if self._may_run:
-                    return True
-        return False
-
-    def _raise_if_cancelled(self) -> None:
-        if self._token.cancelled:
-            raise GenerationCancelledError("the generation was cancelled")
 
     def _wait(self) -> None:
         while not self.tracker.state.is_end:
-            self._raise_if_cancelled()
+            self._token.check()
             self._check_limits()
-            if self._take_news(self._until_look()):
-                self._read_history()
+            self._take(self._feed.next(self._until_look()))
             if self._until_look() <= 0:
                 self._ask()
         self._may_run = False
 
-    def _collect_images(self) -> None:
-        """Takes in pictures that come over the socket alone and are still on their way."""
-        while (
-            self._socket is not None
-            and self.tracker.state is JobState.SUCCEEDED
-            and self.tracker.awaits_images
-            and self._client.clock() - self._last_look < self._limits.read
-        ):
-            self._raise_if_cancelled()
-            self._take_news(_CANCEL_LATENCY)
-
     def _until_look(self) -> float:
-        """Seconds until the server is asked; without a socket soon at first, then less often."""
-        interval = self._limits.silence
-        if self._socket is None:
-            interval = min(interval, self._interval)
-        return self._last_look + interval - self._client.clock()
+        """Seconds until the server is asked; soon, where no event is to be waited for."""
+        is_told = self._feed.tells_of_job and not self.tracker.ended_on_socket
+        return self._pace.seconds_left(is_told)
 
-    def _take_news(self, patience: float) -> bool:
-        """Waits up to `patience` seconds for one frame; True when it tells of the end."""
-        if self._socket is None:
-            self._token.wait(max(0.0, patience))
-            return False
-        try:
-            frame = self._socket.receive(min(patience, _CANCEL_LATENCY))
-        except SocketLost as error:
-            logger.warning("%s; going on by asking the server", error)
-            self._drop_socket()
-            return False
-        event = parse_frame(frame) if frame is not None else None
+    def _take(self, event: Event | None) -> None:
+        if isinstance(event, QueueChanged) and not self._feed.tells_of_job:
+            self._pace.make_due()
         if not self.tracker.feed(event):
-            return False
-        self._last_look = self._client.clock()
+            return
+        self._pace.news()
         self._note_news()
-        return isinstance(event, (JobEnded, NodeFailure))
+        if isinstance(event, (JobEnded, NodeFailure)):
+            self._read_history()
 
     def _note_news(self) -> None:
         self._last_news = self._client.clock()
-        self._unreachable_since = None
+        self._unreachable_since = self._absent_since = None
         if self._on_change is not None:
             self._on_change(self.tracker)
 
@@ -256,54 +163,69 @@ class Job:
         for delay in _HISTORY_DELAYS:
             self._token.wait(delay)
             try:
-                if self._feed_history():
+                if read_history(self._client, self.tracker):
                     return
             except ImageGenerationError as error:
                 self._note_unreachable(error)
+        self._pace.hasten()
 
     def _ask(self) -> None:
         """One look at the server after a silence; when that fails, the next look asks again."""
-        self._last_look = self._client.clock()
-        self._interval *= 2
+        position = self.tracker.queue_position
+        self._pace.asked(waits_behind_others=position is not None and position > 1)
+        before = (self.tracker.state, position)
         try:
-            is_known = self._look()
+            is_known = look(self._client, self.tracker)
         except ImageGenerationError as error:
             self._note_unreachable(error)
             return
-        if not is_known:
-            self._may_run = False
-            raise self._gone()
-
-    def _look(self) -> bool:
-        """Asks history, queue, history; in this order a job that ends in between is not missed."""
-        before = (self.tracker.state, self.tracker.queue_position)
-        is_known = (
-            self._feed_history()
-            or self.tracker.feed_queue(self._client.queue())
-            or self._feed_history()
-        )
+        self._unreachable_since = None
         if (self.tracker.state, self.tracker.queue_position) != before:
             self._note_news()
-        return is_known
+        if is_known:
+            self._absent_since = None
+            self._feed.observe()
+        else:
+            self._note_absent()
 
-    def _feed_history(self) -> bool:
-        entry = self._client.history(self.tracker.prompt_id).get(self.tracker.prompt_id)
-        self._unreachable_since = None
-        return self.tracker.feed_history(entry)
+    def _note_absent(self) -> None:
+        """The job is in neither queue nor history: once may be a history that is written late."""
+        now = self._client.clock()
+        if self._absent_since is None:
+            self._absent_since = now
+            self._pace.hasten()
+        if now - self._absent_since < self._limits.silence:
+            return
+        self._may_run = False
+        if not self.tracker.end_without_history():
+            raise self._gone()
+        self._note_news()
 
     def _gone(self) -> ImageGenerationError:
         where = f"ComfyUI at {self._client.address}"
         # A waiting job can be removed without a trace, one that runs ends in the history.
-        if self._socket is not None and self.tracker.state is not JobState.RUNNING:
+        if self.tracker.state is not JobState.RUNNING and self._feed.is_alive():
             return GenerationCancelledError(f"{where} no longer has the job: somebody removed it")
         return ProviderUnavailableError(
             f"{where} does not know the job {self.tracker.prompt_id}: it was restarted, or the job "
             "was removed. Nothing of it is left there; send it again"
         )
 
+    def _collect_images(self) -> None:
+        """Takes in pictures that come over the socket alone and are still on their way."""
+        deadline = self._client.clock() + self._limits.read
+        while (
+            self.tracker.state is JobState.SUCCEEDED
+            and self.tracker.awaits_images
+            and self._feed.tells_of_job
+            and self._client.clock() < deadline
+        ):
+            self._token.check()
+            self._take(self._feed.next(CANCEL_LATENCY))
+
     def _note_unreachable(self, error: ImageGenerationError) -> None:
         if self._unreachable_since is None:
-            self._unreachable_since = self._last_look
+            self._unreachable_since = self._pace.last_look
             logger.warning("no answer about the running job: %s", error)
         if self._client.clock() - self._unreachable_since >= self._limits.unreachable:
             raise ProviderUnavailableError(
@@ -318,10 +240,10 @@ class Job:
         passed = {"total": (now - self._started, total)}
         if self.tracker.state is not JobState.RUNNING:
             passed["queue"] = (now - self._started, limits.queue)
-        elif self._socket is not None:  # without one no progress is seen, however much there is
+        elif self._feed.tells_of_job:  # otherwise no progress is seen, however much there is
             passed["stall"] = (now - self._last_news, limits.stall)
         for name, (seconds, limit) in passed.items():
-            if seconds > limit:
+            if seconds > limit and (name != "stall" or self._feed.is_alive()):
                 raise self._timed_out(name, limit)
 
     def _timed_out(self, name: str, limit: float) -> ProviderTimeoutError:
@@ -364,28 +286,3 @@ def wait_for_prompt(
         case {"prompt": [_, _, dict(graph), *_]}:
             return finished, graph
     return finished, {}
-
-
-def cancel_and_watch(client: ComfyUIClient, prompt_id: str) -> bool:
-    """Cancels one job until the server no longer has it; False when that cannot be seen.
-
-    An interrupt sent as the job starts is lost while the server answers 200 (19 of 150 times).
-    """
-    failures = 0
-    for _ in range(_CANCEL_TRIES):
-        try:
-            client.cancel(prompt_id)
-            if not _is_active(client, prompt_id):
-                return True
-        except ImageGenerationError as error:
-            logger.warning("cancelling job %s failed: %s", prompt_id, error)
-            failures += 1
-            if failures == _CANCEL_FAILURES:
-                return False
-        time.sleep(client.limits.silence / 8)
-    logger.warning("job %s still runs although it was cancelled", prompt_id)
-    return False
-
-
-def _is_active(client: ComfyUIClient, prompt_id: str) -> bool:
-    return JobTracker(prompt_id, {}).feed_queue(client.queue())

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
+from comfyui.cancelling import CancelToken
 from comfyui.client import ComfyUIClient
-from comfyui.jobs import CancelToken
 from image_provider import (
     GenerationCancelledError,
     ProviderTimeoutError,

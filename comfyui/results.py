@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from comfyui.address import ServerAddress
+from comfyui.cancelling import CancelToken
 from comfyui.client import ComfyUIClient
 from comfyui.graph import Graph
-from comfyui.jobs import CancelToken, FinishedJob
+from comfyui.jobs import FinishedJob
 from comfyui.repeating import repeated
 from comfyui.tracker import OutputFile
 from image_provider import GenerationFailedError, ProviderUnavailableError

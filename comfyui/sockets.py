@@ -42,6 +42,8 @@ class JobSocket:
         """Connects within `timeout` seconds; raises SocketLost."""
         self.client_id = client_id
         self.idle_since = 0.0
+        self.pongs = 0
+        """How many pings the server has answered so far."""
         self._socket = _WebSocket(skip_utf8_validation=True)
         try:
             self._socket.connect(
@@ -60,19 +62,32 @@ class JobSocket:
             raise SocketLost(f"no WebSocket to {address}: {type(error).__name__}") from error
 
     def receive(self, timeout: float) -> str | bytes | None:
-        """The next frame, or None after `timeout` seconds without one; raises SocketLost."""
+        """The next frame, or None after `timeout` seconds without one; raises SocketLost.
+
+        The answer to a ping counts as an empty frame.
+        """
         try:
             self._socket.settimeout(max(timeout, 0.0005))
-            opcode, data = self._socket.recv_data()
+            opcode, data = self._socket.recv_data(control_frame=True)
         except (websocket.WebSocketTimeoutException, BlockingIOError):
             return None
         except (websocket.WebSocketException, OSError) as error:
             raise SocketLost(f"the WebSocket broke: {type(error).__name__}") from error
         if opcode == websocket.ABNF.OPCODE_CLOSE:
             raise SocketLost("the server closed the WebSocket")
+        if opcode in (websocket.ABNF.OPCODE_PING, websocket.ABNF.OPCODE_PONG):
+            self.pongs += opcode == websocket.ABNF.OPCODE_PONG
+            return b""
         frame = bytes(data)
         is_text = opcode == websocket.ABNF.OPCODE_TEXT
         return frame.decode("utf-8", "replace") if is_text else frame
+
+    def ping(self) -> None:
+        """Asks the server for a sign, which counts up `pongs`; raises SocketLost."""
+        try:
+            self._socket.ping()
+        except (websocket.WebSocketException, OSError) as error:
+            raise SocketLost(f"the WebSocket broke: {type(error).__name__}") from error
 
     def close(self) -> None:
         """Closes at once, without waiting for the other side."""

@@ -72,6 +72,10 @@ class HttpResponse:
             return None
 
 
+class NotConnectedError(ProviderUnavailableError):
+    """No connection came about, so nothing was sent."""
+
+
 ErrorParser = Callable[[HttpResponse], "ImageGenerationError | None"]
 """Turns a response with an error status into the right error; None leaves it to the status."""
 
@@ -322,7 +326,7 @@ def map_request_error(error: Exception, url: str, name: str) -> ImageGenerationE
         case InvalidIPAddress():
             return InvalidRequestError(f"{name}: the host of {where} is not on the public internet")
         case requests.exceptions.ConnectTimeout():
-            return ProviderUnavailableError(f"{name}: no answer from {where} in time to connect")
+            return NotConnectedError(f"{name}: no answer from {where} in time to connect")
         case requests.exceptions.Timeout() | urllib3.exceptions.ReadTimeoutError():
             return ProviderTimeoutError(f"{name}: {where} did not answer in time")
         case requests.exceptions.SSLError() | urllib3.exceptions.SSLError():
@@ -344,6 +348,8 @@ def map_request_error(error: Exception, url: str, name: str) -> ImageGenerationE
             return InvalidRequestError(f"{name}: {where} is not a URL that can be fetched")
         case urllib3.exceptions.ProtocolError() | urllib3.exceptions.DecodeError():
             return ProviderUnavailableError(f"{name}: the answer of {where} broke off")
+        case urllib3.exceptions.NewConnectionError():
+            return NotConnectedError(f"{name}: {where} cannot be reached")
         case _:
             return ProviderUnavailableError(f"{name}: {where} cannot be reached")
 

@@ -11,14 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import requests
 
 from comfyui.address import parse_address
+from comfyui.cancelling import CancelToken
 from comfyui.client import ComfyUIClient, Limits
 from comfyui.embedded import EmbeddedOptions, EmbeddedServer
-from comfyui.jobs import CancelToken
 from comfyui.tracker import JobState, JobTracker
 
 PATIENCE = 10.0
@@ -26,6 +27,7 @@ PATIENCE = 10.0
 LIMITS = Limits(connect=2, read=5, silence=0.05)
 NOWHERE = "127.0.0.1:1"
 URL = f"http://{NOWHERE}"
+IMPATIENT = replace(LIMITS, unreachable=0.2)
 QUICK = Limits(connect=2, read=5, silence=0)
 
 

@@ -7,8 +7,8 @@ from concurrent.futures import CancelledError, wait
 
 import pytest
 
+from comfyui.cancelling import CancelToken
 from comfyui.futures import GenerationFuture, start
-from comfyui.jobs import CancelToken
 from image_provider import ImageGenerationResult
 
 RESULT = ImageGenerationResult(True, [], "comfyui", None)

@@ -19,6 +19,7 @@ from image_io.http import (
     MAX_REDIRECTS,
     HttpResponse,
     HttpSession,
+    NotConnectedError,
     error_for_status,
     map_request_error,
     origin,
@@ -278,7 +279,7 @@ def test_every_error_of_the_libraries_becomes_one_of_ours(error_class):
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (requests.exceptions.ConnectTimeout(), ProviderUnavailableError),
+        (requests.exceptions.ConnectTimeout(), NotConnectedError),
         (requests.exceptions.ReadTimeout(), ProviderTimeoutError),
         (requests.exceptions.SSLError(), ProviderUnavailableError),
         (requests.exceptions.ProxyError(), ProviderUnavailableError),
@@ -471,7 +472,7 @@ def test_server_that_is_not_there_cannot_be_reached():
     with serving() as (url, _):
         pass
     with local_session(url) as http:
-        assert_error(ProviderUnavailableError, "cannot be reached", http, "/a")
+        assert_error(NotConnectedError, "cannot be reached", http, "/a")
 
 
 def test_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch):

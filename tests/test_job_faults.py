@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 import responses
 
 from comfyui.client import Limits
 from comfyui.embedded import StepGate
+from comfyui.job_errors import JobNotAccepted
 from comfyui.jobs import Job
 from comfyui.tracker import JobTracker
-from image_provider import ProviderUnavailableError
+from image_provider import ProviderUnavailableError, RateLimitedError
 from tests.fakes.proxy import FaultProxy
 from tests.job_support import (
+    IMPATIENT,
     LIMITS,
     NOWHERE,
     PATIENCE,
@@ -142,27 +145,83 @@ def test_lost_answer_to_the_post_does_not_run_the_job_twice(proxied, gate, caplo
     assert server.stats.posts == 1
 
 
-def test_post_that_never_arrived_is_an_error(proxied):
-    server, proxy, client = proxied
-    proxy.switch_to(NOWHERE)
-    with pytest.raises(ProviderUnavailableError, match="cannot be reached|broke off"):
-        Job(client, graph()).run()
+def test_post_that_broke_off_before_a_server_that_is_away_is_an_error(proxied):
+    server, proxy, _ = proxied
+    with client_of(proxy.address, IMPATIENT) as client:
+        proxy.switch_to(NOWHERE)
+        with pytest.raises(ProviderUnavailableError, match="broke off"):
+            Job(client, graph()).run()
     assert server.stats.posts == 0
 
 
-def test_post_that_a_proxy_refused_is_an_error_once_the_server_was_asked(http):
+def test_post_that_never_left_is_certain_not_to_run():
+    with client_of(NOWHERE) as client, pytest.raises(JobNotAccepted, match="cannot be reached"):
+        Job(client, graph()).run()
+
+
+def test_post_that_broke_off_is_not_sent_again_as_it_may_still_be_on_its_way(http):
     with client_of(NOWHERE, QUICK) as client:
         job = Job(client, graph())
-        post = http.post(f"{URL}/prompt", status=503)
+        post = http.post(f"{URL}/prompt", status=502)
         http.get(f"{URL}/history/{job.tracker.prompt_id}", json={})
+        http.get(f"{URL}/history", json={})
         queue = http.get(f"{URL}/queue", json={})
-        with pytest.raises(ProviderUnavailableError, match="503"):
+        with pytest.raises(ProviderUnavailableError, match="502") as caught:
             job.run()
-    assert (post.call_count, queue.call_count) == (1, 2)
+    assert not isinstance(caught.value, JobNotAccepted)
+    assert post.call_count == 1
+    assert queue.call_count >= 2
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_post_that_a_proxy_refused_is_sent_again_once_the_server_was_asked(http, status):
+    token = TimelessToken()
+    with client_of(NOWHERE, Limits(), token.clock) as client:
+        job = Job(client, graph(), token=token)
+        ours = job.tracker.prompt_id
+        http.post(f"{URL}/prompt", status=status)
+        http.get(f"{URL}/history", json={})
+        for _ in range(10):
+            http.get(f"{URL}/history/{ours}", json={})
+        http.get(f"{URL}/queue", json={})
+        post = http.post(f"{URL}/prompt", json={"prompt_id": ours})
+        http.get(f"{URL}/history/{ours}", json=history_of(ours))
+        assert job.run().prompt_id == ours
+    assert post.call_count == 1
+    assert token.clock() >= Limits().silence
+
+
+def test_wait_that_a_proxy_asks_for_is_kept(http):
+    token = TimelessToken()
+    with client_of(NOWHERE, Limits(), token.clock) as client:
+        job = Job(client, graph(), token=token)
+        ours = job.tracker.prompt_id
+        http.post(f"{URL}/prompt", status=429, headers={"Retry-After": "7"})
+        http.get(f"{URL}/history", json={})
+        for _ in range(10):
+            http.get(f"{URL}/history/{ours}", json={})
+        http.get(f"{URL}/queue", json={})
+        http.post(f"{URL}/prompt", json={"prompt_id": ours})
+        http.get(f"{URL}/history/{ours}", json=history_of(ours))
+        job.run()
+    assert 7 in token.waits
+
+
+@pytest.mark.parametrize(("status", "error"), [(429, RateLimitedError), (503, JobNotAccepted)])
+def test_post_that_a_proxy_refuses_again_and_again_is_an_error(http, status, error):
+    with client_of(NOWHERE, QUICK) as client:
+        job = Job(client, graph())
+        post = http.post(f"{URL}/prompt", status=status)
+        http.get(f"{URL}/history/{job.tracker.prompt_id}", json={})
+        http.get(f"{URL}/history", json={})
+        http.get(f"{URL}/queue", json={})
+        with pytest.raises(error, match=str(status)):
+            job.run()
+    assert post.call_count == 3
 
 
 def test_job_that_may_have_been_accepted_is_cancelled_when_nobody_can_tell(http):
-    with client_of(NOWHERE, QUICK) as client:
+    with client_of(NOWHERE, replace(QUICK, unreachable=0.05)) as client:
         job = Job(client, graph())
         ours = job.tracker.prompt_id
         http.post(f"{URL}/prompt", status=502)

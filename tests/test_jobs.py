@@ -6,15 +6,17 @@ The embedded server is on the other side. What goes wrong between the two is in 
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 import requests
 import responses
 
+from comfyui.cancelling import CancelToken, cancel_and_watch
 from comfyui.client import Limits
 from comfyui.embedded import FailNode, StepGate
 from comfyui.futures import start
-from comfyui.jobs import CancelToken, FinishedJob, Job, cancel_and_watch, wait_for_prompt
+from comfyui.jobs import FinishedJob, Job, wait_for_prompt
 from comfyui.tracker import JobState, JobTracker
 from image_provider import (
     GenerationCancelledError,
@@ -27,6 +29,7 @@ from image_provider import (
 )
 from tests.fakes.proxy import FaultProxy
 from tests.job_support import (
+    IMPATIENT,
     LIMITS,
     NOWHERE,
     PATIENCE,
@@ -306,7 +309,7 @@ def test_cancel_that_fails_is_tried_once_more(http, caplog, failures, succeeds):
 
 def test_cancel_that_takes_no_effect_is_told(caplog):
     gate = StepGate("3")
-    with server_with(on_step=gate) as server, client_of(server.address) as client:
+    with server_with(on_step=gate) as server, client_of(server.address, IMPATIENT) as client:
         prompt_id = client.post_prompt(graph()).prompt_id
         assert gate.wait_reached()
         assert not cancel_and_watch(client, prompt_id)
@@ -339,7 +342,7 @@ def test_queue_limit_says_where_the_job_waited_and_takes_it_out():
 @pytest.mark.parametrize(("name", "seconds"), [("stall", 900), ("total", 7200)])
 def test_limit_on_a_running_job_says_what_it_did_and_interrupts_it(name, seconds):
     gate, clock = StepGate("3", step=3), Clock()
-    limits = Limits(connect=2, read=5, silence=0.05, **{"stall": 1e9, name: seconds})
+    limits = replace(IMPATIENT, **{"stall": 1e9, name: seconds})
 
     def let_time_pass(tracker: JobTracker) -> None:
         if tracker.step == 2:

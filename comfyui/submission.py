@@ -1,0 +1,157 @@
+"""Sending a job so that it runs once: what becomes of it when the answer is lost.
+
+The server does not check prompt ids: the same one posted twice runs twice. So a job whose answer
+was lost is looked for before anything else, and sent again only when it was refused on the way and
+is neither in the queue nor in the history. Knows no events.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from comfyui.cancelling import CancelToken
+from comfyui.client import Accepted, ComfyUIClient
+from comfyui.graph import Graph
+from comfyui.job_errors import JobNotAccepted
+from comfyui.looking import look
+from comfyui.tracker import JobTracker, extra_data_in_history, extra_data_in_queue
+from image_io.http import NotConnectedError
+from image_provider import (
+    ImageGenerationError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RateLimitedError,
+)
+
+logger = logging.getLogger(__name__)
+
+JOB_KEY = "image_job"
+"""In the extra data of a job: what it is found by on a server that chooses prompt ids itself."""
+_RECENT_JOBS = 100
+"""Ended jobs among which one is looked for by its key."""
+_REFUSED_ON_THE_WAY = frozenset({429, 503})
+"""A proxy's "not now"; ComfyUI itself answers with neither."""
+_RESEND_PAUSES = (0.5, 1.0)
+"""Before the job is sent again, as shares of `Limits.silence`; no more tries than these."""
+_LOOKS = 4
+"""Looks for a lost job in `Limits.silence`."""
+_SHORTEST_PAUSE = 0.01
+_LOST = (ProviderUnavailableError, ProviderTimeoutError, RateLimitedError)
+
+
+class Submission:
+    """One job on its way to the server; `may_run` tells whether it may be there.
+
+    The prompt id of the tracker becomes the one by which the server knows the job.
+    """
+
+    def __init__(self, client: ComfyUIClient, tracker: JobTracker, token: CancelToken) -> None:
+        self._client = client
+        self._tracker = tracker
+        self._token = token
+        self._key = str(uuid.uuid4())
+        self.may_run = False
+
+    def send(
+        self, graph: Graph, client_id: str | None, extra_data: Mapping[str, Any] | None
+    ) -> Mapping[str, Any]:
+        """POST /prompt; the errors of outputs that will not be made, by node id.
+
+        Raises JobNotAccepted when the server certainly has not got the job, and any other
+        ImageGenerationError for a refusal, or when that is not known.
+        """
+        extra = {**(extra_data or {}), JOB_KEY: self._key}
+        pauses = iter(_RESEND_PAUSES)
+        while True:
+            self._token.check()
+            self.may_run = True
+            try:
+                accepted = self._client.post_prompt(
+                    graph,
+                    prompt_id=self._tracker.prompt_id,
+                    client_id=client_id,
+                    extra_data=extra,
+                )
+            except ImageGenerationError as error:
+                if self._has_arrived(error):
+                    logger.warning(
+                        "the answer to POST /prompt was lost, but the server has the job"
+                    )
+                    return {}
+                self._pause_or_raise(error, pauses)
+            else:
+                return self._noted(accepted)
+
+    def _noted(self, accepted: Accepted) -> Mapping[str, Any]:
+        # Servers before 0.3.45 choose an id of their own.
+        self._tracker.prompt_id = accepted.prompt_id
+        return accepted.node_errors
+
+    def _has_arrived(self, error: ImageGenerationError) -> bool:
+        """Whether the job is on the server all the same; raises what makes the question idle."""
+        if isinstance(error, NotConnectedError):
+            self.may_run = False
+            raise JobNotAccepted(str(error), status=error.status) from error
+        if not isinstance(error, _LOST):
+            self.may_run = False
+            raise error
+        found = self._find()
+        if found is None:  # nobody answers: it may be there, and is cancelled as well as can be
+            raise error
+        self.may_run = found
+        return found
+
+    def _pause_or_raise(self, error: ImageGenerationError, pauses: Iterator[float]) -> None:
+        """Waits before the job is sent again; raises the error where that is not to be done."""
+        if error.status not in _REFUSED_ON_THE_WAY:
+            # It broke off, so nobody can say that it is not still on its way.
+            raise error
+        pause = next(pauses, None)
+        if pause is None:
+            if isinstance(error, RateLimitedError):
+                raise error
+            raise JobNotAccepted(str(error), status=error.status) from error
+        asked_for = error.retry_after if isinstance(error, RateLimitedError) else None
+        longest = self._client.limits.unreachable
+        logger.warning("%s; the server does not have the job, sending it again", error)
+        self._token.wait(min(max(pause * self._client.limits.silence, asked_for or 0.0), longest))
+
+    def _find(self) -> bool | None:
+        """Whether the server has the job; None when it does not answer for too long.
+
+        It is not there only when two looks say so, some time apart: it may just arrive.
+        """
+        limits, clock = self._client.limits, self._client.clock
+        given_up, absent_since = clock() + limits.unreachable, None
+        while True:
+            try:
+                if self._look():
+                    return True
+                absent_since = clock() if absent_since is None else absent_since
+                if clock() - absent_since >= limits.silence:
+                    return False
+            except ImageGenerationError as failure:
+                logger.debug("asking for the job failed: %s", failure)
+                if clock() >= given_up:
+                    return None
+            self._token.wait(max(_SHORTEST_PAUSE, limits.silence / _LOOKS))
+            self._token.check()
+
+    def _look(self) -> bool:
+        if look(self._client, self._tracker):
+            return True
+        found = self._id_by_key()
+        if found is None:
+            return False
+        self._tracker.prompt_id = found
+        return look(self._client, self._tracker)
+
+    def _id_by_key(self) -> str | None:
+        """The id that the server gave the job itself; the history is asked last, as in `look`."""
+        queue = self._client.queue()
+        history = self._client.recent_history(_RECENT_JOBS)
+        jobs = {**extra_data_in_queue(queue), **extra_data_in_history(history)}
+        return next((name for name, extra in jobs.items() if extra.get(JOB_KEY) == self._key), None)
