@@ -138,7 +138,7 @@ def test_cut_socket_of_an_idle_time_is_replaced(proxied, gate):
 
 def test_lost_answer_to_the_post_does_not_run_the_job_twice(proxied, gate, caplog):
     server, proxy, client = proxied
-    proxy.lose_reply_to = "POST /prompt"
+    proxy.cut_reply_to = ("POST /prompt", 0)
     gate.open()
     assert Job(client, graph()).run().outputs
     assert "the answer to POST /prompt was lost" in caplog.text

@@ -1,7 +1,8 @@
 """A TCP proxy in front of a server, for what goes wrong between a client and it.
 
-Owns the faults: WebSockets refused, held back or cut; an answer lost; a server that hangs, goes
-away or comes back as another. Knows of HTTP only what starts a request. Faults act from now on.
+Owns the faults: WebSockets refused, held back or cut; answers lost, cut, late or others than the
+server's; a server that hangs, goes away or comes back as another. Knows of HTTP only what starts a
+request. Faults act from now on.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import selectors
 import socket
 import threading
+from collections.abc import Callable
 from typing import Literal
 
 _CHUNK_BYTES = 64 * 1024
@@ -21,10 +23,16 @@ class FaultProxy:
     def __init__(self, target: str) -> None:
         self.websockets: Literal["pass", "refuse", "hold"] = "pass"
         """"hold" keeps back what the server sends after the handshake, until `release`."""
-        self.lose_reply_to: str | None = None
-        """The start of a request whose answer never arrives: the connection is cut instead."""
+        self.cut_reply_to: tuple[str, int] | None = None
+        """The start of a request, and after how many bytes its answer is cut; once."""
+        self.cut_reply_with = b""
+        """What the client is sent in place of the rest."""
         self.frozen = False
         """Nothing passes in either direction, nothing is closed."""
+        self.delay = 0.0
+        """Seconds by which every answer is late; WebSockets are not."""
+        self._answers: list[tuple[str, Answer]] = []
+        self._stopped = threading.Event()
         self._requests: list[str] = []
         self._more_requests = threading.Condition()
         self._target = target
@@ -38,6 +46,7 @@ class FaultProxy:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self._stopped.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`; not everywhere allowed
         self._listener.close()
@@ -54,6 +63,32 @@ class FaultProxy:
         wanted = self.count(request) + number
         with self._more_requests:
             return self._more_requests.wait_for(lambda: self.count(request) >= wanted, timeout)
+
+    def answer(self, request: str, answer: Answer, times: int = 1) -> None:
+        """The next requests that start like this get `answer` and never reach the server.
+
+        With a callable, what that gives; None lets the request pass after all. An empty answer
+        breaks the connection off.
+        """
+        self._answers += [(request, answer)] * times
+
+    def answer_to(self, request: str) -> bytes | None:
+        """What stands in for the server's answer to a request; None: nothing does."""
+        for entry in self._answers:
+            if request.startswith(entry[0]):
+                self._answers.remove(entry)
+                return entry[1]() if callable(entry[1]) else entry[1]
+        return None
+
+    def pause(self) -> None:
+        """Waits as long as an answer is late."""
+        self._stopped.wait(self.delay)
+
+    def reset(self, target: str) -> None:
+        """No faults any more, and `target` behind."""
+        self._target, self._answers = target, []
+        self.websockets, self.cut_reply_to, self.cut_reply_with = "pass", None, b""
+        self.frozen, self.delay = False, 0.0
 
     def note(self, request: str) -> None:
         with self._more_requests:
@@ -102,6 +137,15 @@ class FaultProxy:
                 self._links.discard(link)
 
 
+Answer = bytes | Callable[[], bytes | None]
+
+
+def http_answer(status: int, body: bytes = b"", *headers: str) -> bytes:
+    """A whole HTTP response that ends its connection."""
+    lines = [f"HTTP/1.1 {status} .", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
 class _Link:
     """One connection of a client and its twin to the server."""
 
@@ -110,7 +154,8 @@ class _Link:
         self._proxy = proxy
         self._client = client
         self._server = server
-        self._loses_reply = False
+        self._left: int | None = None
+        self._swallows = False
         self._shook_hands = False
         self._held = b""
         self._lock = threading.Lock()
@@ -140,20 +185,30 @@ class _Link:
             line = data.split(b" HTTP/", 1)[0].decode()
             self._proxy.note(line)
             self.is_websocket = line.startswith("GET /ws")
-            lost = self._proxy.lose_reply_to
-            self._loses_reply = lost is not None and line.startswith(lost)
+            cut = self._proxy.cut_reply_to
+            self._left = cut[1] if cut is not None and line.startswith(cut[0]) else None
             if self.is_websocket and self._proxy.websockets == "refuse":
                 return False
-        if not self._proxy.frozen:
+            answer = self._proxy.answer_to(line)
+            self._swallows = answer is not None
+            if answer is not None:
+                self._client.sendall(answer)
+                if not answer:
+                    return False
+        if not self._proxy.frozen and not self._swallows:
             self._server.sendall(data)
         return True
 
     def _from_server(self, data: bytes) -> bool:
-        if self._loses_reply:
-            self._proxy.lose_reply_to = None
-            return False
         if self._proxy.frozen:
             return True
+        if not self.is_websocket:
+            self._proxy.pause()
+        if self._left is not None:
+            self._proxy.cut_reply_to = None
+            data, self._left = data[: self._left], self._left - len(data)
+            self._client.sendall(data if self._left > 0 else data + self._proxy.cut_reply_with)
+            return self._left > 0
         with self._lock:
             if self.is_websocket and self._shook_hands and self._proxy.websockets == "hold":
                 self._held += data
