@@ -3,6 +3,7 @@
     python3 dev.py demo PROMPT ...      make a picture, in outputs/ here unless -o says otherwise
     python3 dev.py test ...             run the tests; arguments as for pytest
     python3 dev.py check [--no-tests]   lint, format, types and the tests
+    python3 dev.py run MODULE ...       run a module of the project, such as a benchmark
 
 On Windows: `py dev.py ...`. Owns the virtual environment `.venv` beside it, which it makes and
 keeps up to date; knows nothing of what the commands do. Standard library only, in syntax that
@@ -35,8 +36,8 @@ class SetupError(Exception):
 def main(arguments: "list[str]") -> int:
     """Run one command; the return value is the exit code."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    misused = command == "check" and rest not in ([], ["--no-tests"])
-    if misused or command not in ("demo", "test", "check"):
+    misused = {"check": rest not in ([], ["--no-tests"]), "run": not rest}.get(command, False)
+    if misused or command not in ("demo", "test", "check", "run"):
         say(__doc__)
         return 0 if command in ("-h", "--help") else 2
     try:
@@ -54,6 +55,8 @@ def main(arguments: "list[str]") -> int:
         return run(str(ROOT / "image_cli.py"), "demo", "-o", outputs_folder(), *rest)
     if command == "test":
         return run_here("pytest", *rest)
+    if command == "run":
+        return run_here(*rest)
     return check(with_tests=rest != ["--no-tests"])
 
 

@@ -40,6 +40,7 @@ class Rig:
         self._actions: dict[int, Callable[[], object]] = {}
         self._foreign: set[str] = set()
         self._held = threading.Event()
+        self._pause = threading.Event()
         self._limits = limits
         self._stack = ExitStack()
 
@@ -86,6 +87,22 @@ class Rig:
     def let_go(self) -> None:
         """Lets somebody else's job go on."""
         self._held.set()
+
+    def begin(self) -> None:
+        """Forgets what was, before the next job."""
+        self.proxy.reset(self.server.address)
+        self._actions.clear()
+        self.runs.clear()
+        self.updates.clear()
+
+    def end(self) -> None:
+        """Ends the faults, and waits until no server is at work, as long as that takes."""
+        self._actions.clear()
+        self.let_go()
+        self.proxy.reset(self.server.address)
+        for server in (self.server, self.other):
+            while any(queue_of(server)):
+                self._pause.wait(0.005)
 
     def run(self, seed: int, output: str = "SaveImage") -> ImageGenerationResult:
         """Runs a graph with this seed through the provider."""

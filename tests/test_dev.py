@@ -71,7 +71,7 @@ def test_an_old_python_is_told_which_one_is_needed(project: Path):
     assert not (project / ".venv").exists()
 
 
-@pytest.mark.parametrize("arguments", [(), ("deploy",), ("check", "--fast")])
+@pytest.mark.parametrize("arguments", [(), ("deploy",), ("check", "--fast"), ("run",)])
 def test_an_unknown_command_shows_the_usage(dev: DevCommand, project: Path, arguments):
     done = dev(*arguments)
     assert done.returncode == 2
@@ -167,6 +167,12 @@ def test_exit_code_of_the_command_is_handed_on(dev: DevCommand, project: Path):
     done = dev("test", "tests")
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
     assert "no tests ran" in done.stdout
+
+
+def test_a_module_of_the_project_is_run_with_its_arguments(dev: DevCommand, project: Path):
+    make_venv(project)
+    (project / "benchmark.py").write_text("import sys; sys.exit(int(sys.argv[1]))", "utf-8")
+    assert dev("run", "benchmark", "7").returncode == 7
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal to a group of processes")
