@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 
@@ -218,6 +219,37 @@ def test_post_that_a_proxy_refuses_again_and_again_is_an_error(http, status, err
         with pytest.raises(error, match=str(status)):
             job.run()
     assert post.call_count == 3
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_lost_answer_of_a_server_that_chooses_ids_is_found_by_what_was_sent_with_it(
+    http, has_ended
+):
+    sent: list[dict] = []
+
+    def lose_answer(request):
+        sent.append(json.loads(request.body))
+        return 502, {}, ""
+
+    def entries(request):
+        return [1, "theirs", {}, sent[0]["extra_data"], []]
+
+    def queue(request):
+        return 200, {}, json.dumps({"queue_running": [] if has_ended else [entries(request)]})
+
+    def recent(request):
+        return 200, {}, json.dumps({"theirs": {"prompt": entries(request)}} if has_ended else {})
+
+    http.add_callback("POST", f"{URL}/prompt", lose_answer)
+    http.add_callback("GET", f"{URL}/queue", queue)
+    http.add_callback("GET", f"{URL}/history", recent)
+    http.get(f"{URL}/history/theirs", json=history_of("theirs"))
+    with client_of(NOWHERE, QUICK) as client:
+        job = Job(client, graph(), extra_data={"api_key_comfy_org": "k"})
+        http.get(f"{URL}/history/{job.tracker.prompt_id}", json={})
+        assert job.run().prompt_id == "theirs"
+    assert len(sent) == 1
+    assert sent[0]["extra_data"].keys() == {"api_key_comfy_org", "image_job"}
 
 
 def test_job_that_may_have_been_accepted_is_cancelled_when_nobody_can_tell(http):
