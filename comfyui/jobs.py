@@ -138,9 +138,13 @@ class Job:
         self._may_run = False
 
     def _until_look(self) -> float:
-        """Seconds until the server is asked; soon, where no event is to be waited for."""
-        is_told = self._feed.tells_of_job and not self.tracker.ended_on_socket
-        return self._pace.seconds_left(is_told)
+        """Seconds until the server is asked; soon, where no event is to be waited for.
+
+        A job that does not begin at once waits: nobody but the queue tells at which place.
+        """
+        is_new = self.tracker.state is JobState.SUBMITTED
+        is_over = self.tracker.ended_on_socket
+        return self._pace.seconds_left(self._feed.tells_of_job and not is_new and not is_over)
 
     def _take(self, event: Event | None) -> None:
         if isinstance(event, QueueChanged) and not self._feed.tells_of_job:

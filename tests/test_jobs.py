@@ -39,6 +39,7 @@ from tests.job_support import (
     TimelessToken,
     Watch,
     at_work,
+    background,
     client_of,
     graph,
     history_of,
@@ -75,6 +76,19 @@ def test_job_ends_with_its_files_and_tells_its_progress(comfyui_server, client):
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(0.99)
     assert comfyui_server.stats.posts == 1
+
+
+def test_place_in_the_queue_is_told_long_before_a_silence_is_over():
+    gate, watch = StepGate("3"), Watch()
+    limits = Limits(silence=3600)
+    with server_with(on_step=gate) as server, client_of(server.address, limits) as client:
+        client.post_prompt(graph(1))
+        assert gate.wait_reached()
+        with background() as go:
+            future = go(Job(client, graph(2), on_change=watch).run)
+            watch.wait_for_position(1)
+            gate.open()
+            assert future.result(PATIENCE).outputs
 
 
 def test_end_is_told_by_the_socket_without_asking(comfyui_server):
