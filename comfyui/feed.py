@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterator
 
 from comfyui.cancelling import CancelToken
 from comfyui.client import ComfyUIClient
@@ -113,6 +114,11 @@ class Feed:
             return False
         self._is_deaf = socket.pongs == heard
         return not self._is_deaf
+
+    def heard(self) -> Iterator[Event]:
+        """The events that came while a sign was waited for."""
+        while self._heard:
+            yield self._heard.popleft()
 
     def release(self, told_of_the_end: bool) -> None:
         """Keeps the socket for a later job, unless it did not tell of the end: it may be dead."""

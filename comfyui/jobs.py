@@ -200,15 +200,20 @@ class Job:
             self._pace.hasten()
         if now - self._absent_since < self._limits.silence:
             return
-        self._may_run = False
-        if not self.tracker.end_without_history():
-            raise self._gone()
-        self._note_news()
+        if self.tracker.end_without_history():
+            self._note_news()
+            return
+        is_alive = self._feed.is_alive()
+        for event in self._feed.heard():  # on a busy machine, what is told may wait to be read
+            self._take(event)
+        if self._absent_since is not None:
+            self._may_run = False
+            raise self._gone(is_alive)
 
-    def _gone(self) -> ImageGenerationError:
+    def _gone(self, is_alive: bool) -> ImageGenerationError:
         where = f"ComfyUI at {self._client.address}"
         # A waiting job can be removed without a trace, one that runs ends in the history.
-        if self.tracker.state is not JobState.RUNNING and self._feed.is_alive():
+        if is_alive and self.tracker.state is not JobState.RUNNING:
             return GenerationCancelledError(f"{where} no longer has the job: somebody removed it")
         return ProviderUnavailableError(
             f"{where} does not know the job {self.tracker.prompt_id}: it was restarted, or the job "

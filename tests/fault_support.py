@@ -81,7 +81,8 @@ class Rig:
         self._held.clear()
         prompt_id = str(uuid.uuid4())
         self._foreign.add(prompt_id)
-        self.post("/prompt", {"prompt": graph(99_999, "PreviewImage"), "prompt_id": prompt_id})
+        seed = uuid.uuid4().int % 2**32  # a cached job would not stop at the sampler
+        self.post("/prompt", {"prompt": graph(seed, "PreviewImage"), "prompt_id": prompt_id})
         return prompt_id
 
     def let_go(self) -> None:
@@ -100,6 +101,10 @@ class Rig:
         self._actions.clear()
         self.let_go()
         self.proxy.reset(self.server.address)
+        self.wait_until_idle()
+
+    def wait_until_idle(self) -> None:
+        """Waits until no server has a job."""
         for server in (self.server, self.other):
             while any(queue_of(server)):
                 self._pause.wait(0.005)

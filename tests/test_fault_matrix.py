@@ -7,6 +7,7 @@ job runs twice, none is left behind, and every wait ends.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -221,6 +222,21 @@ def test_history_evicted(rig):
         rig.post("/history", {"clear": True})
 
     rig.proxy.answer("GET /history", clear)
+    assert_right(rig.run(7), rig)
+
+
+def test_history_evicted_and_the_socket_read_late(rig):
+    """All that the socket told waits to be read when the history and the queue know nothing."""
+    rig.proxy.websockets = "hold"
+    looks = count(1)
+
+    def know_nothing() -> bytes:
+        rig.wait_until_idle()
+        if next(looks) == 4:
+            rig.proxy.release()
+        return http_answer(200, b"{}")
+
+    rig.proxy.answer("GET /history", know_nothing, times=99)
     assert_right(rig.run(7), rig)
 
 
