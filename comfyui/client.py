@@ -17,10 +17,10 @@ from urllib.parse import quote
 
 from comfyui.address import ServerAddress
 from comfyui.graph import Graph
+from comfyui.outputs import OutputFile
 from comfyui.prompt_errors import parse_refusal
 from comfyui.shared_answers import SharedAnswer
 from comfyui.sockets import SocketPool
-from comfyui.tracker import OutputFile
 from image_io.http import HttpResponse, HttpSession, error_for_status
 from image_provider import (
     AuthenticationError,

@@ -20,9 +20,10 @@ from comfyui.failures import describe_work, failed_job
 from comfyui.feed import CANCEL_LATENCY, Feed
 from comfyui.graph import Graph
 from comfyui.looking import look, read_history
+from comfyui.outputs import OutputFile
 from comfyui.pacing import Pace
 from comfyui.submission import Submission
-from comfyui.tracker import JobState, JobTracker, OutputFile
+from comfyui.tracker import JobState, JobTracker
 from image_provider import (
     GenerationCancelledError,
     ImageGenerationError,

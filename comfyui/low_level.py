@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 from comfyui.client import ComfyUIClient
 from comfyui.graph import Graph, find_by_class, plain_graph
 from comfyui.jobs import wait_for_prompt
+from comfyui.outputs import parse_outputs
 from comfyui.repeating import repeated
 from comfyui.results import fetch_file, select_outputs
 from comfyui.servers import Server, Servers
-from comfyui.tracker import JobTracker, parse_outputs
+from comfyui.tracker import JobTracker
 from comfyui.workflow import Workflow
 from image_provider import ImageGenerationError, InvalidRequestError
 

@@ -13,8 +13,8 @@ from comfyui.cancelling import CancelToken
 from comfyui.client import ComfyUIClient
 from comfyui.graph import Graph
 from comfyui.jobs import FinishedJob
+from comfyui.outputs import OutputFile
 from comfyui.repeating import repeated
-from comfyui.tracker import OutputFile
 from image_provider import GenerationFailedError, ProviderUnavailableError
 
 

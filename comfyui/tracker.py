@@ -10,7 +10,6 @@ Facts: ComfyUI's execution.py (PromptQueue), seen on 0.3.64, 0.8.0 and 0.26.0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -27,9 +26,9 @@ from comfyui.events import (
     NodeStates,
     NodeText,
     QueueChanged,
-    as_text,
     parse_failure,
 )
+from comfyui.outputs import OutputFile, parse_outputs, parse_texts
 
 
 class JobState(Enum):
@@ -52,52 +51,6 @@ _ENDS: Mapping[End, JobState] = {
     "error": JobState.FAILED,
     "interrupted": JobState.INTERRUPTED,
 }
-
-
-@dataclass(frozen=True)
-class OutputFile:
-    """A file that a node wrote, as /view takes it; `kind` is the key it came under ("images")."""
-
-    node_id: str
-    kind: str
-    filename: str
-    subfolder: str
-    folder_type: str
-
-    @property
-    def place(self) -> tuple[str, str, str]:
-        """What tells it from other files of the server: filename, subfolder and type."""
-        return self.filename, self.subfolder, self.folder_type
-
-
-def parse_outputs(outputs: object) -> list[OutputFile]:
-    """Every file of a history entry's `outputs`, in its order."""
-    files = []
-    for node_id, kinds in outputs.items() if isinstance(outputs, dict) else ():
-        for kind, entries in kinds.items() if isinstance(kinds, dict) else ():
-            for entry in entries if isinstance(entries, list) else ():
-                if isinstance(entry, dict) and isinstance(entry.get("filename"), str):
-                    files.append(
-                        OutputFile(
-                            node_id=str(node_id),
-                            kind=str(kind),
-                            filename=entry["filename"],
-                            subfolder=as_text(entry.get("subfolder")) or "",
-                            folder_type=as_text(entry.get("type")) or "output",
-                        )
-                    )
-    return files
-
-
-def parse_texts(outputs: object) -> dict[str, list[str]]:
-    """The texts of a history entry's `outputs` by node id, as PreviewAny gives them."""
-    texts = {}
-    for node_id, kinds in outputs.items() if isinstance(outputs, dict) else ():
-        entries = kinds.get("text") if isinstance(kinds, dict) else None
-        found = [entry for entry in _list(entries) if isinstance(entry, str)]
-        if found:
-            texts[str(node_id)] = found
-    return texts
 
 
 def _list(value: object) -> list[Any]:

@@ -14,7 +14,7 @@ from responses import matchers
 
 from comfyui.address import parse_address
 from comfyui.client import ComfyUIClient, Limits
-from comfyui.tracker import OutputFile
+from comfyui.outputs import OutputFile
 from image_provider import (
     AuthenticationError,
     ImageGenerationError,

@@ -13,8 +13,8 @@ from comfyui.address import parse_address
 from comfyui.client import ComfyUIClient
 from comfyui.events import NodeImage
 from comfyui.jobs import FinishedJob
+from comfyui.outputs import OutputFile
 from comfyui.results import fetch_images, select_outputs
-from comfyui.tracker import OutputFile
 from image_provider import GenerationFailedError, ProviderUnavailableError
 from tests.job_support import TimelessToken
 
