@@ -239,6 +239,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
         shares = [tasks[first::PROCESSES] for first in range(PROCESSES)]
         with ProcessPoolExecutor(PROCESSES, initializer=_quiet) as pool:
             found = [line for lines in pool.map(run_tasks, shares) for line in lines]
+        logging.disable(logging.NOTSET)
         print(f"{len(tasks):,} jobs in {time.monotonic() - started:.0f} s, seed {options.seed}")
         for fault, number in sorted(Counter(task.fault for task in tasks).items()):
             print(f"  {number:6,}  {fault}")
