@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from image_provider import ImageGenerationResult
+from image_provider import ImageGenerationResult, file_suffix
 
 logger = logging.getLogger(__name__)
 
@@ -142,12 +142,10 @@ def _write_into(folder: Path, result: ImageGenerationResult) -> None:
 
 
 def _write_image(folder: Path, number: int, image: Mapping[str, Any]) -> dict[str, Any]:
-    from image_io.formats import inspect_image
-
     data = image["bytes"]
     if not isinstance(data, bytes):
         raise TypeError("a picture came without its bytes")
-    name = f"{number}{inspect_image(data).suffix}"
+    name = f"{number}{file_suffix(image)}"
     (folder / name).write_bytes(data)
     kept = {key: value for key, value in image.items() if key != "bytes"}
     return {**kept, "file": name, "sha256": hashlib.sha256(data).hexdigest()}

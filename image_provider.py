@@ -74,6 +74,7 @@ __all__ = [
     "ProviderUnavailableError",
     "RateLimitedError",
     "WorkflowError",
+    "file_suffix",
 ]
 
 FEATURES = (
@@ -97,18 +98,33 @@ FILE_SUFFIXES = {
     "image/tiff": ".tiff",
     "image/avif": ".avif",
     "image/heic": ".heic",
+    "image/svg+xml": ".svg",
     "video/mp4": ".mp4",
     "video/quicktime": ".mov",
     "video/webm": ".webm",
     "video/x-matroska": ".mkv",
+    "video/x-msvideo": ".avi",
     "audio/mp4": ".m4a",
     "audio/flac": ".flac",
     "audio/mpeg": ".mp3",
     "audio/wav": ".wav",
     "audio/ogg": ".ogg",
     "model/gltf-binary": ".glb",
+    "model/gltf+json": ".gltf",
+    "model/obj": ".obj",
+    "model/stl": ".stl",
+    "text/plain": ".txt",
+    "text/markdown": ".md",
+    "text/csv": ".csv",
+    "application/json": ".json",
 }
-"""The suffix that a file of a mime type is saved with; ".bin" for others."""
+"""The suffix that a file of a mime type is saved with."""
+
+_OWN_SUFFIXES = frozenset(
+    {".latent", ".safetensors", ".npy", ".npz", ".zip", ".exr", ".hdr", ".jxl", ".psd", ".tga"}
+    | {".fbx", ".ply", ".usdz", ".splat", ".ksplat", ".spz", ".aac", ".opus", ".srt", ".vtt"}
+)
+"""Suffixes of a provider's own that are kept where the mime type tells of none; no programs."""
 
 
 @dataclass
@@ -116,7 +132,8 @@ class ImageGenerationResult:
     """What a generation gave: pictures, or success=False with `error` and `error_type`.
 
     Each image is a dict with "bytes", "url", "seed", "mime_type", "width", "height" (pixels) and
-    "filename". `recipe` holds what makes it again: request, seeds, provider, model, workflow graph.
+    "filename". Behind the pictures stand a workflow's other files and its texts: they have a "kind"
+    and no size. `recipe` is what makes it again: request, seeds, provider, model, workflow graph.
     """
 
     success: bool
@@ -163,13 +180,25 @@ class ImageGenerationResult:
         return self.images[index] if 0 <= index < len(self.images) else None
 
     def to_pil(self, index: int = 0) -> Image:
-        """Image `index` decoded with Pillow; raises IndexError when there is none."""
+        """Image `index` decoded with Pillow.
+
+        Raises IndexError when there is none, ValueError when it is no picture that Pillow reads.
+        """
         from PIL import Image as PillowImage
+        from PIL import UnidentifiedImageError
 
         data = self.get_image_bytes(index)
         if data is None:
             raise IndexError(f"there is no image {index}; the result has {len(self.images)}")
-        return PillowImage.open(BytesIO(data))
+        try:
+            return PillowImage.open(BytesIO(data))
+        except UnidentifiedImageError as error:
+            image = self.images[index]
+            what = image.get("mime_type") or "of an unknown kind"
+            raise ValueError(
+                f"image {index} ({image.get('filename')}) is {what}, no picture that Pillow reads; "
+                "get_image_bytes() and save() give the file"
+            ) from error
 
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Writes every image into `directory`, named in their order; no file is overwritten."""
@@ -195,9 +224,16 @@ class ImageGenerationResult:
 _UNSAFE = re.compile(r"[^\w-]+", re.ASCII)
 
 
+def file_suffix(image: Mapping[str, Any]) -> str:
+    """The suffix, with its dot, for the file of an entry of `images`; ".bin" for unknown kinds."""
+    known = FILE_SUFFIXES.get(image.get("mime_type") or "")
+    own = os.path.splitext(str(image.get("filename") or ""))[1].lower()
+    return known or (own if own in _OWN_SUFFIXES else ".bin")
+
+
 def _write_new(folder: Path, stem: str, image: Mapping[str, Any]) -> Path:
     """Writes to the first free name: `stem.png`, `stem-2.png`, …"""
-    suffix = FILE_SUFFIXES.get(image.get("mime_type") or "", ".bin")
+    suffix = file_suffix(image)
     path, attempt = folder / f"{stem}{suffix}", 1
     while True:
         try:

@@ -41,6 +41,18 @@ _FTYP_BRANDS = {
     b"qt  ": "video/quicktime",
     b"M4A ": "audio/mp4",
 }
+_TYPES_BY_NAME = {
+    ".txt": "text/plain",
+    ".md": "text/markdown",
+    ".csv": "text/csv",
+    ".json": "application/json",
+    ".obj": "model/obj",
+    ".stl": "model/stl",
+    ".gltf": "model/gltf+json",
+    ".svg": "image/svg+xml",
+    ".avi": "video/x-msvideo",
+}
+"""Kinds that the name tells where the first bytes do not."""
 _EBML = b"\x1aE\xdf\xa3"
 _DOCTYPE_REACH = 4096  # the EBML header that holds the DocType is a few dozen bytes
 _BMP_HEADERS = frozenset({(12,), (40,), (52,), (56,), (64,), (108,), (124,)})
@@ -76,14 +88,25 @@ class ImageFile:
         return self.mime_type.startswith("image/")
 
 
-def inspect_image(data: bytes) -> ImageFile:
-    """What `data` is, by its signature; reads headers only and never raises."""
+def inspect_image(data: bytes, filename: str = "") -> ImageFile:
+    """What `data` is, by its signature; reads headers only and never raises.
+
+    `filename` helps with what has no signature, such as texts.
+    """
     mime_type = _mime_type(data)
+    if mime_type == UNKNOWN_TYPE:
+        mime_type = type_by_name(filename)
     read_size = _SIZE_READERS.get(mime_type)
     size = read_size(data) if read_size is not None else None
     if size is None or min(size) <= 0:
         return ImageFile(mime_type)
     return ImageFile(mime_type, *size)
+
+
+def type_by_name(filename: str) -> str:
+    """The kind that a file's name tells of, for those kinds that the first bytes do not tell."""
+    suffix = filename[filename.rfind(".") :].lower() if "." in filename else ""
+    return _TYPES_BY_NAME.get(suffix, UNKNOWN_TYPE)
 
 
 def verify_image(data: bytes) -> None:

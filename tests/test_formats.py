@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from image_io.formats import ImageFile, TruncatedImageError, inspect_image, verify_image
+from image_io.formats import (
+    UNKNOWN_TYPE,
+    ImageFile,
+    TruncatedImageError,
+    inspect_image,
+    type_by_name,
+    verify_image,
+)
 
 PILLOW_FORMATS = {
     "image/png": "PNG",
@@ -237,3 +244,24 @@ def test_changed_pictures_are_looked_at_without_a_crash(data):
     position = data.draw(st.integers(0, min(len(whole) - 1, 400)))
     patch = data.draw(st.binary(min_size=1, max_size=8))
     assert is_told(looked_at(whole[:position] + patch + whole[position + len(patch) :]))
+
+
+@pytest.mark.parametrize(
+    ("name", "mime_type"),
+    [
+        ("a.TXT", "text/plain"),
+        ("a.b.md", "text/markdown"),
+        ("mesh.obj", "model/obj"),
+        ("a.svg", "image/svg+xml"),
+        ("film.avi", "video/x-msvideo"),
+        ("a.latent", UNKNOWN_TYPE),
+        ("txt", UNKNOWN_TYPE),
+        ("", UNKNOWN_TYPE),
+    ],
+)
+def test_the_name_tells_what_the_first_bytes_do_not(name, mime_type):
+    assert type_by_name(name) == inspect_image(b"words", name).mime_type == mime_type
+
+
+def test_the_first_bytes_count_before_the_name():
+    assert inspect_image(b"fLaC", "a.txt").mime_type == "audio/flac"

@@ -45,6 +45,19 @@ def test_half_a_surrogate_pair_has_a_key():
 # Storing and loading
 
 
+def test_files_of_other_kinds_come_back_whole_with_their_suffixes(cache):
+    stored = success(seed=3)
+    other = {**stored.images[0], "width": None, "height": None, "node_id": "5", "batch_index": 0}
+    stored.images += [
+        {**other, "bytes": b"words", "mime_type": "text/plain", "kind": "text", "url": None},
+        {**other, "bytes": b"a", "mime_type": "application/octet-stream", "filename": "a.latent"},
+    ]
+    cache.store(KEY, stored)
+    assert cache.load(KEY) == stored
+    kept = {path.name for path in entry_folder(cache).iterdir()}
+    assert kept == {"1.png", "2.txt", "3.latent", "entry.json"}
+
+
 def test_nothing_is_made_on_disk_before_something_is_stored(cache):
     assert cache.load(KEY) is None
     assert not cache.folder.exists()

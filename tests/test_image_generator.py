@@ -143,6 +143,25 @@ def test_the_same_call_with_a_seed_is_answered_from_the_cache():
     assert kept.metadata["cached"] is True and "cached" not in made.metadata
 
 
+def test_a_result_with_a_text_and_a_film_is_answered_whole_or_made_again():
+    def with_others(text):
+        made = success("fake", 3)
+        plain = {**made.images[0], "width": None, "height": None}
+        made.images += [
+            {**plain, "bytes": b"film", "mime_type": "video/mp4", "kind": "video"},
+            {**plain, "bytes": text, "mime_type": "text/plain", "kind": "text"},
+        ]
+        return made
+
+    provider = FakeProvider("fake", with_others(b"words"), with_others(b""))
+    generator = make_generator(provider)
+    made = generator.generate("a fox", seed=3)
+    assert generator.generate("a fox", seed=3).images == made.images
+    for _ in range(2):
+        assert len(generator.generate("a dog", seed=3).images) == 3
+    assert len(provider.requests) == 3
+
+
 def test_a_later_process_finds_it_too():
     make_generator(FakeProvider()).generate("a fox", seed=3)
     provider = FakeProvider()

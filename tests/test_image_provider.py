@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from image_provider import (
     ProviderUnavailableError,
     RateLimitedError,
     WorkflowError,
+    file_suffix,
 )
 from tests.fakes.provider import png, success
 
@@ -265,6 +267,18 @@ def test_a_picture_is_decoded_on_request():
         success().to_pil(1)
 
 
+@pytest.mark.parametrize(
+    ("data", "mime_type"),
+    [(b"words", "text/plain"), (b"fLaC", "audio/flac"), (b"", None), (b"<svg/>", "image/svg+xml")],
+)
+def test_what_is_no_picture_says_so_when_it_is_decoded(data, mime_type):
+    result = success()
+    result.images.append({"bytes": data, "mime_type": mime_type, "filename": "5-1.txt"})
+    with pytest.raises(ValueError, match=r"image 1 \(5-1\.txt\) is .* no picture"):
+        result.to_pil(1)
+    assert result.to_pil(0).size == (8, 8)
+
+
 def test_a_repr_holds_no_pictures():
     assert "PNG" not in repr(success())
 
@@ -309,6 +323,34 @@ def test_the_suffix_is_that_of_the_kind_of_file(tmp_path, mime_type, suffix):
     result = success()
     result.images[0]["mime_type"] = mime_type
     assert result.save(tmp_path)[0].suffix == suffix
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "filename", "suffix"),
+    [
+        ("text/plain", "5-1.txt", ".txt"),
+        ("application/json", "words.json", ".json"),
+        ("model/gltf-binary", "mesh.GLB", ".glb"),
+        ("application/octet-stream", "a.latent", ".latent"),
+        ("application/octet-stream", "A.FBX", ".fbx"),
+        ("application/octet-stream", "a.exe", ".bin"),
+        ("application/octet-stream", "a.latent.", ".bin"),
+        ("application/octet-stream", "a.latent:stream", ".bin"),
+        ("application/octet-stream", "../../a.latent/..\\.latent\0", ".bin"),
+        (None, None, ".bin"),
+    ],
+)
+def test_the_suffix_of_other_files_is_a_known_one(tmp_path, mime_type, filename, suffix):
+    result = success(images=[{"bytes": b"x", "mime_type": mime_type, "filename": filename}])
+    (path,) = result.save(tmp_path)
+    assert path == tmp_path / f"fake-01{suffix}"
+    assert path.read_bytes() == b"x"
+
+
+@given(st.text(), st.text())
+def test_no_name_of_a_server_gives_a_suffix_of_its_own_making(mime_type, filename):
+    suffix = file_suffix({"mime_type": mime_type, "filename": filename})
+    assert re.fullmatch(r"\.[a-z0-9]+", suffix)
 
 
 def test_a_picture_without_bytes_is_not_saved(tmp_path):
