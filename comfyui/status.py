@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from comfyui.servers import Server
 from comfyui.validation import WorkflowProblem
+from comfyui.versions import version_notes
 from comfyui.workflow import Workflow
-
-_TESTED = ("0.3.64", "0.26.0")
-"""The oldest and the newest ComfyUI that this was tried with."""
-_KEEPS_PROMPT_IDS = "0.3.45"
-"""The first ComfyUI that keeps the prompt id which a client chose (server.py)."""
 
 
 @dataclass(frozen=True)
@@ -48,34 +42,9 @@ def server_status(server: Server, workflow: Workflow | None = None) -> ServerSta
         queue_length=server.client.queue_length(),
         is_embedded=server.is_embedded,
         problems=tuple(problems),
-        notes=tuple(version_notes(version)),
+        # The embedded server says that it is 0.26.0, and has none of the faults.
+        notes=() if server.is_embedded else tuple(version_notes(version)),
     )
-
-
-def version_notes(version: object) -> Iterator[str]:
-    """What a person should know of a server of this version; nothing of a version as tested."""
-    number = _number(version)
-    if number is None:
-        yield "it does not tell its version, as servers before 2025 do not: some of this is untried"
-    elif number < _parts(_KEEPS_PROMPT_IDS):
-        yield (
-            f"ComfyUI {version} chooses prompt ids itself: when the answer to a job is lost on the "
-            f"way, that job cannot be found again; update it to {_KEEPS_PROMPT_IDS} or newer"
-        )
-    elif number < _parts(_TESTED[0]):
-        yield f"ComfyUI {version} is older than what was tested ({_TESTED[0]} to {_TESTED[1]})"
-    elif number > _parts(_TESTED[1]):
-        yield f"ComfyUI {version} is newer than what was tested ({_TESTED[0]} to {_TESTED[1]})"
-
-
-def _number(version: object) -> tuple[int, ...] | None:
-    """0.3.64, v0.3.64-1-gabc → (0, 3, 64); None for what is no version."""
-    match = re.match(r"v?(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", str(version))
-    return tuple(int(part or 0) for part in match.groups()) if match is not None else None
-
-
-def _parts(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
 
 
 def _device_names(devices: Any) -> tuple[str, ...]:

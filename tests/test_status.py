@@ -1,31 +1,28 @@
-"""What is told of a server's version."""
+"""What `check` tells of a server."""
 
 from __future__ import annotations
 
-import re
-
 import pytest
+import responses
 
-from comfyui.status import version_notes
+from comfyui_provider import ComfyUIProvider
 
 
-@pytest.mark.parametrize("version", ["0.3.64", "0.8.0", "v0.26.0", "0.26.0-3-gabcdef", "0.9"])
-def test_a_version_as_tested_gets_no_note(version):
-    assert list(version_notes(version)) == []
+def test_the_embedded_server_has_none_of_the_faults(comfyui_server):
+    with ComfyUIProvider(comfyui_server.address) as provider:
+        status = provider.check()
+    assert (status.is_embedded, status.version, status.notes) == (True, "0.26.0", ())
 
 
 @pytest.mark.parametrize(
-    ("version", "words"),
-    [
-        ("0.3.44", "0.3.44 chooses prompt ids itself: .* update it to 0.3.45 or newer"),
-        ("0.2.7", "chooses prompt ids itself"),
-        ("0.3.45", r"0.3.45 is older than what was tested \(0.3.64 to 0.26.0\)"),
-        ("0.44.0", "0.44.0 is newer than what was tested"),
-        (None, "does not tell its version"),
-        ("nightly", "does not tell its version"),
-        (5, "does not tell its version"),
-    ],
+    ("version", "words"), [("0.8.0", []), ("0.14.1", ["HTTP 500"]), ("0.45.0", ["newer"])]
 )
-def test_any_other_version_gets_a_note_that_says_what_it_means(version, words):
-    (note,) = version_notes(version)
-    assert re.search(words, note)
+def test_what_the_version_means_is_told(version, words):
+    stats = {"system": {"comfyui_version": version}, "devices": [{"name": "cuda:0"}, None]}
+    with responses.RequestsMock() as http, ComfyUIProvider("gpu-box:8188") as provider:
+        http.get("http://gpu-box:8188/system_stats", json=stats)
+        http.get("http://gpu-box:8188/prompt", json={"exec_info": {"queue_remaining": 2}})
+        status = provider.check()
+    assert (status.version, status.devices, status.queue_length) == (version, ("cuda:0",), 2)
+    assert len(status.notes) == len(words)
+    assert all(word in note for word, note in zip(words, status.notes, strict=True))
