@@ -1,4 +1,4 @@
-"""What a version of ComfyUI means for jobs there: older or newer than tested, or with a fault. Pure."""
+"""What a version of ComfyUI means for jobs there: untested, or with a known fault. Pure."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class KnownFault:
 
 
 # Versions and dates are those of ComfyUI's changelog (docs.comfy.org/changelog); numbers are issues
-# and pull requests of Comfy-Org/ComfyUI. Not listed, since no version is free of it: one connection
-# that hangs keeps events from all sockets until a restart (9393 on 0.3.43, 15240 on 0.26.0, the fix
-# 15242 is open; 3390 may be the same). Here it costs progress only: the server is asked then. In
-# 8395 and 9330 clients waited for messages that had come to mean something else.
+# and pull requests of Comfy-Org/ComfyUI. Not listed, since no version was known to be free of it in
+# August 2026: one connection that hangs keeps events from all sockets until a restart (9393 on
+# 0.3.43, 15240 on 0.26.0, the fix 15242 is open; 3390 may be the same). It costs progress alone,
+# since the server is asked then. In 8395 and 9330 clients waited for a message that tells less.
 KNOWN_FAULTS = (
     # 12517, fixed by 12595: the replacing of nodes, new in 0.14.0, took every entry for a node.
     KnownFault(
@@ -45,7 +45,8 @@ KNOWN_FAULTS = (
         "that it replaces",
         breaks_jobs=True,
     ),
-    # 13751 and 14939: since 13048 (0.19.0) what was cached is told to a client or to nobody.
+    # 13751, fixed by 14939: what was cached is told to a client or to nobody, by its code since
+    # 13048, which came with 0.19.0.
     KnownFault(
         "0.19.0",
         "0.28.0",
