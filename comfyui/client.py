@@ -80,6 +80,7 @@ class ComfyUIClient:
             address.headers,
             connect_timeout=self.limits.connect,
             read_timeout=self.limits.read,
+            busy_repeats=2,
         )
         self.sockets = SocketPool(
             address, client_id_prefix, connect_timeout=self.limits.connect, clock=clock

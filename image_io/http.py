@@ -22,8 +22,8 @@ import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 from requests_hardened.ip_filter import InvalidIPAddress  # type: ignore[import-untyped]
 from requests_hardened.ip_filter_adapter import IPFilterAdapter  # type: ignore[import-untyped]
-from urllib3.util.retry import Retry
 
+from image_io.retrying import BusyRetry, ConnectionRetry, Deadline, seconds_asked
 from image_provider import (
     AuthenticationError,
     ConfigurationError,
@@ -85,6 +85,8 @@ class HttpSession:
 
     `base_url` is what relative URLs refer to, and the only origin that `headers` are sent to.
     `guarded` refuses addresses of private networks, for URLs that strangers give.
+    `busy_repeats` is how often a GET is repeated that is answered with 429, 502, 503 or 504, with
+    pauses that grow or are what Retry-After asks for, up to some seconds.
     Time limits are in seconds, sizes in bytes.
     """
 
@@ -98,7 +100,9 @@ class HttpSession:
         read_timeout: float = 60.0,
         guarded: bool = False,
         pool_size: int = 32,
+        busy_repeats: int = 0,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = name
         self.guarded = guarded
@@ -106,7 +110,11 @@ class HttpSession:
         self._headers = {key: _header_value(key, value) for key, value in (headers or {}).items()}
         self._timeout = (connect_timeout, read_timeout)
         self._clock = clock
-        self._session = _new_session(self.base_url, guarded, pool_size)
+        self._deadline = Deadline()
+        retry = ConnectionRetry.twice()
+        if busy_repeats:
+            retry = BusyRetry.times(busy_repeats, self._deadline, clock, sleep)
+        self._session = _new_session(self.base_url, guarded, pool_size, retry)
 
     def get(self, url: str, **options: Any) -> HttpResponse:
         """`request` with GET."""
@@ -190,6 +198,7 @@ class HttpSession:
         left = timeout if deadline is None else min(timeout, deadline - started)
         if left <= 0:
             raise self._too_slow(url)
+        self._deadline.at = math.inf if deadline is None else deadline
         try:
             with self._session.request(
                 method,
@@ -255,17 +264,9 @@ class _UrlCredentials(requests.auth.AuthBase):
         return request
 
 
-class _Retry(Retry):
-    """Repeats a request whose connection broke, which a kept one may; not one that was slow."""
-
-    def increment(self, *args: Any, **options: Any) -> _Retry:
-        error = options.get("error")
-        if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-            raise error
-        return super().increment(*args, **options)
-
-
-def _new_session(base_url: str | None, guarded: bool, pool_size: int) -> requests.Session:
+def _new_session(
+    base_url: str | None, guarded: bool, pool_size: int, retry: ConnectionRetry
+) -> requests.Session:
     session = requests.Session()
     session.auth = _UrlCredentials()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -276,8 +277,6 @@ def _new_session(base_url: str | None, guarded: bool, pool_size: int) -> request
         session.mount("http://", IPFilterAdapter(is_https_proto=False))
         session.mount("https://", IPFilterAdapter(is_https_proto=True))
         return session
-    # GET alone is sent again: a POST that broke off may have been acted on.
-    retry = _Retry(total=2, connect=0, read=2, redirect=0, status=0, allowed_methods=["GET"])
     adapter = HTTPAdapter(max_retries=retry, pool_maxsize=pool_size)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
@@ -385,10 +384,7 @@ def error_for_status(response: HttpResponse, name: str) -> ImageGenerationError:
 def retry_after(response: HttpResponse) -> float | None:
     """Seconds to wait, from `retry-after-ms` or `retry-after` (RFC 9110, 10.2.3), or None."""
     for header, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            seconds = float(response.headers[header]) / scale
-        except (KeyError, ValueError):
-            continue
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
+        seconds = seconds_asked(response.headers.get(header, ""))
+        if seconds is not None:
+            return seconds / scale
     return None

@@ -86,7 +86,7 @@ EXCEPTIONS = {
 OWNERS: dict[str, str | tuple[str, ...]] = {
     "requests": "image_io/http.py",
     "requests_hardened": "image_io/http.py",
-    "urllib3": "image_io/http.py",
+    "urllib3": ("image_io/http.py", "image_io/retrying.py"),
     "websocket": "comfyui/sockets.py",
     "aiohttp": "comfyui/embedded/",
     "dotenv": "config.py",
