@@ -38,6 +38,7 @@ def _make_comfyui(config: Config) -> ImageProvider:
         inpaint_workflow=config.get_changed("COMFYUI_INPAINT_WORKFLOW"),
         source_roots=config.get_image_source_roots(),
         limits=limits,
+        preview_method=config.get_comfyui_preview_method(),
     )
 
 

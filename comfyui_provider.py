@@ -60,6 +60,8 @@ logger = logging.getLogger(__name__)
 _DRAWN_SEED_BITS = 53
 """A drawn seed stays whole in the editor, which keeps numbers as 64-bit floats."""
 _MODES = ("T2I", "I2I", "INPAINT")
+_PREVIEW_METHODS = ("auto", "latent2rgb", "taesd", "none")
+_ORG_KEY = "api_key_comfy_org"
 
 _MakePlan = Callable[[Server], Plan]
 
@@ -70,6 +72,9 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
     `server_address` is host:port, a URL, a comma-separated list, or "embedded" for a server of the
     library's own that draws procedural pictures. `api_key` is a bearer token for a proxy in front
     of the server, `comfy_org_api_key` the key that API nodes need. `limits` are in seconds.
+    `preview_method` says how previews are drawn while a job samples: "auto", "latent2rgb", "taesd"
+    or "none", sent as extra_data.preview_method; None leaves it to the server. ComfyUI reads it for
+    each job since 0.5.0 (pull request 11261, execution.py); older ones do not.
     `on_missing_node` says what becomes of a node that the server lacks: "bypass" passes it through
     where the graph makes sense without it, with a warning; "error" refuses the workflow.
     """
@@ -92,19 +97,21 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         source_roots: Roots | str | os.PathLike[str] | Sequence[str] = FROM_SETTINGS,
         limits: Limits | None = None,
         on_missing_node: OnMissingNode = "bypass",
+        preview_method: str | None = None,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name != "self"}
         if not isinstance(server_address, str):
             raise TypeError(f"server_address must be a str, not {type(server_address).__name__}")
+        if preview_method is not None and preview_method not in _PREVIEW_METHODS:
+            raise ValueError(f"preview_method must be one of {', '.join(_PREVIEW_METHODS)}")
         self._on_missing = on_missing_node
         self.server_address = server_address
         self.temp_dir = Path(temp_dir)
         self.client_id = client_id or str(uuid.uuid4())
         self.library = WorkflowLibrary(workflow_dir, allow_absolute=allow_absolute_workflows)
         self._limits = limits or Limits()
-        self._extra_data = (
-            {"api_key_comfy_org": comfy_org_api_key} if comfy_org_api_key is not None else {}
-        )
+        sent = {_ORG_KEY: comfy_org_api_key, "preview_method": preview_method}
+        self._extra_data = {name: value for name, value in sent.items() if value is not None}
         self._source_roots = as_roots(source_roots)
         self._servers = Servers(server_address, api_key, self._make_client)
         named = {"t2i": default_workflow, "i2i": i2i_workflow, "inpaint": inpaint_workflow}
@@ -118,7 +125,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
     def __reduce__(self) -> Any:
         if self.rebuild is not None:
             return self.rebuild
-        if self._servers.have_credentials or self._extra_data:
+        if self._servers.have_credentials or _ORG_KEY in self._extra_data:
             raise TypeError(
                 "this ComfyUIProvider was built with a key or password of its own, and these do "
                 "not go into a pickle; set COMFYUI_API_KEY and let the other process build it"

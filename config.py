@@ -25,6 +25,8 @@ _FLUX_KEYS = {
     "replicate": ("REPLICATE_API_TOKEN",),
 }
 FLUX_HOSTS = tuple(_FLUX_KEYS)
+PREVIEW_METHODS = ("auto", "latent2rgb", "taesd", "none")
+"""How ComfyUI draws a picture while it samples (its comfy/cli_args.py)."""
 
 
 def _no_seconds(text: str) -> str | None:
@@ -47,6 +49,11 @@ def _no_url(text: str) -> str | None:
         usable = False
     # The value is not repeated: it may hold a password.
     return None if usable else "must be a whole URL, such as https://host/path"
+
+
+def _no_preview_method(text: str) -> str | None:
+    known = ", ".join(PREVIEW_METHODS)
+    return None if text.lower() in PREVIEW_METHODS else f"must be one of {known}, not {text!r}"
 
 
 def _no_flux_host(text: str) -> str | None:
@@ -77,6 +84,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("COMFYUI_CLIENT_ID", None, "prefix of the client ids that the server sees"),
     Setting("COMFYUI_API_KEY", None, "bearer token for a server behind a proxy"),
     Setting("COMFY_ORG_API_KEY", None, "comfy.org key, for workflows with API nodes"),
+    Setting(
+        "COMFYUI_PREVIEW_METHOD",
+        None,
+        "previews while sampling: auto, latent2rgb, taesd or none; unset = the server's own",
+        _no_preview_method,
+    ),
     Setting("COMFYUI_DEFAULT_WORKFLOW", "t2i_flux.json", "text-to-image workflow"),
     Setting("COMFYUI_I2I_WORKFLOW", "i2i_flux.json", "image-to-image workflow"),
     Setting("COMFYUI_INPAINT_WORKFLOW", "inpaint_flux.json", "inpainting workflow"),
@@ -242,6 +255,11 @@ class Config:
     def get_comfyui_client_id(self) -> str:
         """COMFYUI_CLIENT_ID, or a UUID made once a process."""
         return self.get("COMFYUI_CLIENT_ID") or _client_id_of(os.getpid())
+
+    def get_comfyui_preview_method(self) -> str | None:
+        """What COMFYUI_PREVIEW_METHOD names, in lower case; None for the server's own."""
+        method = self.get("COMFYUI_PREVIEW_METHOD")
+        return None if method is None else method.lower()
 
     def get_image_cache_dir(self) -> str:
         return self._text("IMAGE_CACHE_DIR")

@@ -1018,3 +1018,26 @@ def test_a_provider_without_keys_pickles_and_one_with_a_key_refuses():
     ):
         with keyed, pytest.raises(TypeError, match="do not go into a pickle"):
             pickle.dumps(keyed)
+
+
+@pytest.mark.parametrize("method", [None, "auto", "latent2rgb", "taesd", "none"])
+def test_the_preview_method_is_sent_with_every_job(comfyui_server, method):
+    with ComfyUIProvider(comfyui_server.address, preview_method=method) as provider:
+        made = done(provider.generate(request()))
+        queued = provider.queue_prompt(made.recipe["workflow"])
+        provider.wait_for_completion(queued)
+        for prompt_id in (*made.metadata["prompt_ids"], queued):
+            extra_data = provider.get_history(prompt_id)[prompt_id]["prompt"][3]
+            assert extra_data.get("preview_method") == method
+
+
+def test_an_unknown_preview_method_is_refused():
+    with pytest.raises(ValueError, match="one of auto, latent2rgb, taesd, none"):
+        ComfyUIProvider(preview_method="default")
+
+
+def test_a_preview_method_is_no_secret_and_goes_into_a_pickle():
+    with ComfyUIProvider("there:1", preview_method="taesd") as provider:
+        again = pickle.loads(pickle.dumps(provider))
+    assert again._extra_data == {"preview_method": "taesd"}
+    again.close()

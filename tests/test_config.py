@@ -6,11 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from config import SETTINGS, Config
+from built_in_providers import BUILT_IN
+from comfyui_provider import ComfyUIProvider
+from config import PREVIEW_METHODS, SETTINGS, Config
 from image_provider import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,10 +143,13 @@ def test_every_setting_that_cannot_be_used_is_told_at_once():
                 "COMFYUI_TOTAL_TIMEOUT": "inf",
                 "IMAGE_CACHE_MAX_BYTES": "1 GiB",
                 "FLUX_HOST": "elsewhere",
+                "COMFYUI_PREVIEW_METHOD": "default",
                 "OPENAI_BASE_URL": "user:secret@host/v1",
             }
         )
     assert str(caught.value).split("; ") == [
+        "COMFYUI_PREVIEW_METHOD (environment) must be one of auto, latent2rgb, taesd, none, not "
+        "'default'",
         "COMFYUI_READ_TIMEOUT (environment) must be a number of seconds above 0, not 'soon'",
         "COMFYUI_TOTAL_TIMEOUT (environment) must be a number of seconds above 0, not 'inf'",
         "COMFYUI_SILENCE (environment) must be a number of seconds above 0, not '0'",
@@ -181,6 +187,22 @@ def test_source_roots_unset_empty_and_set_are_three_things():
 def test_empty_source_roots_in_the_file_close_every_folder():
     Path(".env").write_text("IMAGE_SOURCE_ROOTS=\n", "utf-8")
     assert Config({}).get_image_source_roots() == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "method"),
+    [("auto", "auto"), ("Latent2RGB", "latent2rgb"), ("none", "none"), ("", None)],
+)
+def test_the_preview_method_reaches_the_provider_as_comfyui_spells_it(value, method):
+    config = Config({"COMFYUI_PREVIEW_METHOD": value})
+    assert config.get_comfyui_preview_method() == method
+    with closing(BUILT_IN["comfyui"](config)) as provider:
+        assert provider._arguments["preview_method"] == method
+
+
+def test_every_preview_method_is_one_that_the_provider_takes():
+    for method in PREVIEW_METHODS:
+        ComfyUIProvider(preview_method=method).close()
 
 
 def test_the_client_id_is_made_once_a_process_unless_it_is_set():
