@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from comfyui.cancelling import CancelToken
@@ -39,6 +40,15 @@ _RESEND_PAUSES = (0.5, 1.0)
 _LOOKS = 4
 """Looks for a lost job in `Limits.silence`."""
 _SHORTEST_PAUSE = 0.01
+_NOT_SENT_AGAIN = (
+    "The answer to POST /prompt was lost and the server does not have the job; it was not sent "
+    "again since it may still be on its way, and would run twice. Run it again when the queue is "
+    "empty"
+)
+_NOBODY_KNOWS = (
+    "The answer to POST /prompt was lost, and nobody answers whether the job was queued: look into "
+    "the server's queue before you run it again"
+)
 _LOST = (ProviderUnavailableError, ProviderTimeoutError, RateLimitedError)
 
 
@@ -99,16 +109,15 @@ class Submission:
             self.may_run = False
             raise error
         found = self._find()
-        if found is None:  # nobody answers: it may be there, and is cancelled as well as can be
-            raise error
+        if found is None:
+            raise replace(error, message=f"{error}. {_NOBODY_KNOWS}") from error
         self.may_run = found
         return found
 
     def _pause_or_raise(self, error: ImageGenerationError, pauses: Iterator[float]) -> None:
         """Waits before the job is sent again; raises the error where that is not to be done."""
         if error.status not in _REFUSED_ON_THE_WAY:
-            # It broke off, so nobody can say that it is not still on its way.
-            raise error
+            raise replace(error, message=f"{error}. {_NOT_SENT_AGAIN}") from error
         pause = next(pauses, None)
         if pause is None:
             if isinstance(error, RateLimitedError):
