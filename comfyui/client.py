@@ -21,7 +21,7 @@ from comfyui.prompt_errors import parse_refusal
 from comfyui.shared_answers import SharedAnswer
 from comfyui.sockets import SocketPool
 from comfyui.tracker import OutputFile
-from image_io.http import HttpResponse, HttpSession, error_for_status
+from image_io.http import HttpResponse, HttpSession, NotConnectedError, error_for_status
 from image_provider import (
     AuthenticationError,
     ImageGenerationError,
@@ -210,6 +210,7 @@ class ComfyUIClient:
             "POST",
             "/prompt",
             json_body=body,
+            read_timeout=self._patience,
             parse_error=lambda response: parse_refusal(response, graph),
         ).json()
         accepted = answer.get("prompt_id") if isinstance(answer, dict) else None
@@ -287,8 +288,10 @@ class ComfyUIClient:
                     "COMFYUI_API_KEY, or write http://user:password@host in COMFYUI_SERVER_ADDRESS",
                     status=error.status,
                 )
-            case ProviderUnavailableError(status=None):
+            case NotConnectedError():
                 return replace(error, message=f"{error}. {_START_IT}")
+            case ProviderUnavailableError(status=None):
+                return replace(error, message=f"{error}. {_IT_BROKE}")
             case ProviderTimeoutError(status=None):
                 return ProviderTimeoutError(f"{error}. {_IT_HANGS}")
         return error
@@ -300,6 +303,9 @@ _NEXT_STEP = (
 )
 _START_IT = (
     "Start ComfyUI there (StabilityMatrix: Launch), or set COMFYUI_SERVER_ADDRESS to where it runs"
+)
+_IT_BROKE = (
+    "ComfyUI, or a proxy before it, closed the connection: it may just be restarting; its log tells"
 )
 _IT_HANGS = (
     "It takes connections and is silent: busy, hanging, or no ComfyUI. Restart it, or set "
