@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import selectors
 import threading
 import time
 from collections.abc import Callable
@@ -89,6 +90,24 @@ class JobSocket:
         except (websocket.WebSocketException, OSError) as error:
             raise SocketLost(f"the WebSocket broke: {type(error).__name__}") from error
 
+    def drain(self) -> None:
+        """Throws away what has come, without waiting for more; raises SocketLost."""
+        while self._has_news() and self.receive(0) is not None:
+            pass
+
+    def _has_news(self) -> bool:
+        """True when something can be read: `receive` waits a millisecond to find out."""
+        raw = self._socket.sock
+        decrypted = getattr(raw, "pending", None)  # bytes that a TLS socket has read already
+        if decrypted is not None and decrypted():
+            return True
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(raw, selectors.EVENT_READ)
+                return bool(selector.select(0))
+        except (OSError, ValueError) as error:
+            raise SocketLost("the WebSocket is closed") from error
+
     def close(self) -> None:
         """Closes at once, without waiting for the other side."""
         try:
@@ -160,8 +179,7 @@ class SocketPool:
 def _drained(socket: JobSocket) -> bool:
     """Throws away what came while the socket was idle; False when it is dead."""
     try:
-        while socket.receive(0) is not None:
-            pass
+        socket.drain()
     except SocketLost:
         return False
     return True

@@ -253,6 +253,18 @@ def test_idle_socket_is_taken_again_without_what_came_meanwhile():
         pool.release(again)
 
 
+def test_idle_socket_is_taken_without_waiting_whether_more_comes(monkeypatch):
+    def wait(self, timeout):
+        raise AssertionError(f"waited {timeout} s for a frame")
+
+    with pool_with_clock() as (pool, _, _):
+        first = pool.acquire()
+        pool.release(first)
+        monkeypatch.setattr(JobSocket, "receive", wait)
+        assert pool.acquire() is first
+        pool.release(first)
+
+
 def test_idle_socket_that_the_server_closed_is_replaced():
     with pool_with_clock() as (pool, shaken, _):
         first = pool.acquire()
