@@ -127,12 +127,14 @@ class SocketPool:
         *,
         connect_timeout: float,
         max_idle_seconds: float = 30.0,
+        max_idle: int = 8,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = address
         self._prefix = prefix
         self._connect_timeout = connect_timeout
         self._max_idle_seconds = max_idle_seconds
+        self._max_idle = max_idle
         self._clock = clock
         self._idle: list[JobSocket] = []
         self._lock = threading.Lock()
@@ -167,8 +169,11 @@ class SocketPool:
     def _close_old(self) -> None:
         now = self._clock()
         with self._lock:
-            old = [s for s in self._idle if self._closed or self._is_old(s, now)]
-            self._idle = [socket for socket in self._idle if socket not in old]
+            # The server tells each of every change of the queue: more would slow all jobs down.
+            young = [s for s in self._idle[-self._max_idle :] if not self._is_old(s, now)]
+            kept = [] if self._closed else young
+            old = [socket for socket in self._idle if socket not in kept]
+            self._idle = kept
         for socket in old:
             socket.close()
 
