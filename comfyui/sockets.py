@@ -19,13 +19,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import websocket
-
 from comfyui.address import ServerAddress
 
 logger = logging.getLogger(__name__)
-
-_WebSocket: Any = websocket.WebSocket  # the library annotates only some of its methods
 
 # Must be the first message; then previews say which job they belong to (server.py, feature flags).
 _FEATURE_FLAGS = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
@@ -41,11 +37,14 @@ class JobSocket:
 
     def __init__(self, address: ServerAddress, client_id: str, timeout: float) -> None:
         """Connects within `timeout` seconds; raises SocketLost."""
+        import websocket  # by the first socket: programs that open none do without
+
         self.client_id = client_id
         self.idle_since = 0.0
         self.pongs = 0
         """How many pings the server has answered so far."""
-        self._socket = _WebSocket(skip_utf8_validation=True)
+        self._library: Any = websocket  # it annotates only some of its methods
+        self._socket = self._library.WebSocket(skip_utf8_validation=True)
         try:
             self._socket.connect(
                 address.websocket_url(client_id),
@@ -56,9 +55,9 @@ class JobSocket:
                 http_no_proxy=["*"] if address.is_loopback else None,
             )
             if self._socket.getstatus() != 101:  # older versions take a redirect for success
-                raise websocket.WebSocketException("not switched to WebSocket")
+                raise self._library.WebSocketException("not switched to WebSocket")
             self._socket.send(_FEATURE_FLAGS)
-        except (websocket.WebSocketException, OSError, ValueError) as error:
+        except (self._library.WebSocketException, OSError, ValueError) as error:
             self.close()
             raise SocketLost(f"no WebSocket to {address}: {type(error).__name__}") from error
 
@@ -70,24 +69,24 @@ class JobSocket:
         try:
             self._socket.settimeout(max(timeout, 0.0005))
             opcode, data = self._socket.recv_data(control_frame=True)
-        except (websocket.WebSocketTimeoutException, BlockingIOError):
+        except (self._library.WebSocketTimeoutException, BlockingIOError):
             return None
-        except (websocket.WebSocketException, OSError) as error:
+        except (self._library.WebSocketException, OSError) as error:
             raise SocketLost(f"the WebSocket broke: {type(error).__name__}") from error
-        if opcode == websocket.ABNF.OPCODE_CLOSE:
+        if opcode == self._library.ABNF.OPCODE_CLOSE:
             raise SocketLost("the server closed the WebSocket")
-        if opcode in (websocket.ABNF.OPCODE_PING, websocket.ABNF.OPCODE_PONG):
-            self.pongs += opcode == websocket.ABNF.OPCODE_PONG
+        if opcode in (self._library.ABNF.OPCODE_PING, self._library.ABNF.OPCODE_PONG):
+            self.pongs += opcode == self._library.ABNF.OPCODE_PONG
             return b""
         frame = bytes(data)
-        is_text = opcode == websocket.ABNF.OPCODE_TEXT
+        is_text = opcode == self._library.ABNF.OPCODE_TEXT
         return frame.decode("utf-8", "replace") if is_text else frame
 
     def ping(self) -> None:
         """Asks the server for a sign, which counts up `pongs`; raises SocketLost."""
         try:
             self._socket.ping()
-        except (websocket.WebSocketException, OSError) as error:
+        except (self._library.WebSocketException, OSError) as error:
             raise SocketLost(f"the WebSocket broke: {type(error).__name__}") from error
 
     def drain(self) -> None:
@@ -112,7 +111,7 @@ class JobSocket:
         """Closes at once, without waiting for the other side."""
         try:
             self._socket.close(timeout=0)
-        except (websocket.WebSocketException, OSError):
+        except (self._library.WebSocketException, OSError):
             logger.debug("closing a WebSocket failed", exc_info=True)
         self._socket.shutdown()  # `close` does nothing when the server closed first
 
