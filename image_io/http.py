@@ -11,9 +11,10 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
+from io import BytesIO
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -200,7 +201,7 @@ class HttpSession:
                 allow_redirects=False,
                 **options,
             ) as raw:
-                body = b"".join(self._read(raw, deadline, max_bytes))
+                body = self._read(raw, deadline, max_bytes)
         except (*_LIBRARY_ERRORS, OSError, ValueError) as error:
             raise map_request_error(error, url, self.name) from error
         elapsed = (self._clock() - started) * 1000
@@ -208,23 +209,22 @@ class HttpSession:
         lower = {key.lower(): value for key, value in raw.headers.items()}
         return HttpResponse(raw.status_code, lower, body, url)
 
-    def _read(
-        self, raw: requests.Response, deadline: float | None, max_bytes: int
-    ) -> Iterator[bytes]:
+    def _read(self, raw: requests.Response, deadline: float | None, max_bytes: int) -> bytes:
         # read1 gives what has come; read waits for a whole chunk, however slowly it drips.
         # urllib3 before 2.1 lacks it.
         read = getattr(raw.raw, "read1", raw.raw.read)
-        size = 0
+        # It grows in place and hands over what it has: chunks to be joined would be there twice.
+        body = BytesIO()
         while chunk := read(_CHUNK_BYTES, decode_content=True):
-            size += len(chunk)
-            if size > max_bytes:
+            if body.tell() + len(chunk) > max_bytes:
                 raise InvalidRequestError(
                     f"{self.name}: {shown_url(raw.url)} sent more than the {max_bytes:,} bytes "
                     "allowed"
                 )
             if deadline is not None and self._clock() > deadline:
                 raise self._too_slow(raw.url)
-            yield chunk
+            body.write(chunk)
+        return body.getvalue()
 
     def _redirect(self, response: HttpResponse) -> str | None:
         location = response.headers.get("location")

@@ -7,6 +7,7 @@ import gzip
 import logging
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -369,6 +370,21 @@ def local_session(base_url: str, **options) -> Iterator[HttpSession]:
 def test_body_larger_than_allowed_is_not_read_on():
     with serving(sends(whole(b"x" * 100_000))) as (url, _), local_session(url) as http:
         assert_error(InvalidRequestError, "more than the 1,000 bytes", http, "/a", max_bytes=1000)
+
+
+def test_large_body_is_in_memory_once():
+    size, part = 16 * 1024 * 1024, bytes(64 * 1024)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+    answer = sends(head, *[part] * (size // len(part)))
+    with serving(answer) as (url, _), local_session(url) as http:
+        tracemalloc.start()
+        try:
+            body = http.get("/a").body
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert len(body) == size
+    assert peak < 1.5 * size
 
 
 def test_compressed_body_counts_by_what_it_unpacks_to():
