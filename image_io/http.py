@@ -86,6 +86,7 @@ class HttpSession:
 
     `base_url` is what relative URLs refer to, and the only origin that `headers` are sent to.
     `guarded` refuses addresses of private networks, for URLs that strangers give.
+    `pool_size` connections are kept; of more at once, urllib3 throws some away with a warning.
     Time limits are in seconds, sizes in bytes.
     """
 
@@ -98,7 +99,7 @@ class HttpSession:
         connect_timeout: float = 5.0,
         read_timeout: float = 60.0,
         guarded: bool = False,
-        pool_size: int = 32,
+        pool_size: int = 256,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name

@@ -9,6 +9,8 @@ import socket
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
@@ -482,6 +484,36 @@ def test_connection_is_kept_and_used_again():
     with serving(twice) as (url, asked), local_session(url) as http:
         assert [http.get("/a").body, http.get("/b").body] == [b"one", b"two"]
     assert len(asked) == 1
+
+
+def test_hundred_requests_at_once_keep_their_connections(caplog):
+    at_once = threading.Barrier(100, timeout=60)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            at_once.wait()
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with (
+            local_session(f"http://127.0.0.1:{server.server_port}") as http,
+            ThreadPoolExecutor(100) as pool,
+        ):
+            answers = list(pool.map(http.get, ["/a"] * 100))
+        server.shutdown()
+    assert [answer.status for answer in answers] == [204] * 100
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 def test_server_that_is_not_there_cannot_be_reached():
