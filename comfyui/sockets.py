@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 # Must be the first message; then previews say which job they belong to (server.py, feature flags).
 _FEATURE_FLAGS = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 _ID_BITS = 48
+_MOST_OLD_FRAMES = 32
 
 
 class SocketLost(Exception):
@@ -90,9 +91,15 @@ class JobSocket:
             raise SocketLost(f"the WebSocket broke: {type(error).__name__}") from error
 
     def drain(self) -> None:
-        """Throws away what has come, without waiting for more; raises SocketLost."""
-        while self._has_news() and self.receive(0) is not None:
-            pass
+        """Throws away what has come, without waiting for more; raises SocketLost.
+
+        Also when it is so much that a new socket is there sooner: every job of the server, whoever
+        sent it, leaves three frames.
+        """
+        for _ in range(_MOST_OLD_FRAMES):
+            if not self._has_news() or self.receive(0) is None:
+                return
+        raise SocketLost("the WebSocket was idle for too many jobs")
 
     def _has_news(self) -> bool:
         """True when something can be read: `receive` waits a millisecond to find out."""
@@ -126,7 +133,7 @@ class SocketPool:
         *,
         connect_timeout: float,
         max_idle_seconds: float = 30.0,
-        max_idle: int = 8,
+        max_idle: int = 16,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = address
