@@ -19,7 +19,6 @@ from comfyui.graph import Graph
 from comfyui.job_errors import JobNotAccepted
 from comfyui.looking import look
 from comfyui.tracker import JobTracker, extra_data_in_history, extra_data_in_queue
-from image_io.http import NotConnectedError
 from image_provider import (
     ImageGenerationError,
     ProviderTimeoutError,
@@ -102,6 +101,8 @@ class Submission:
 
     def _has_arrived(self, error: ImageGenerationError) -> bool:
         """Whether the job is on the server all the same; raises what makes the question idle."""
+        from image_io.http import NotConnectedError
+
         if isinstance(error, NotConnectedError):
             self.may_run = False
             raise JobNotAccepted(str(error), status=error.status) from error
