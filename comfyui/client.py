@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from comfyui.address import ServerAddress
@@ -21,14 +21,17 @@ from comfyui.prompt_errors import parse_refusal
 from comfyui.shared_answers import SharedAnswer
 from comfyui.sockets import SocketPool
 from comfyui.tracker import OutputFile
-from image_io.http import HttpResponse, HttpSession, NotConnectedError, error_for_status
 from image_provider import (
     AuthenticationError,
     ImageGenerationError,
     InvalidRequestError,
+    NotConnectedError,
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+
+if TYPE_CHECKING:
+    from image_io.http import HttpResponse
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +74,8 @@ class ComfyUIClient:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        from image_io.http import HttpSession  # with requests, which an import alone does not need
+
         self.address = address
         self.limits = limits or Limits()
         self.clock = clock
@@ -271,6 +276,8 @@ class ComfyUIClient:
             return ProviderUnavailableError(
                 f"ComfyUI at {self.address} no longer has the file {filename!r}", status=404
             )
+        from image_io.http import error_for_status
+
         return error_for_status(response, f"ComfyUI at {self.address}")
 
     def _not_comfyui(self, sign: str, status: int | None = None) -> ProviderUnavailableError:

@@ -19,9 +19,9 @@ from comfyui.graph import Graph
 from comfyui.job_errors import JobNotAccepted
 from comfyui.looking import read_history
 from comfyui.tracker import JobTracker, extra_data_in_history, extra_data_in_queue
-from image_io.http import NotConnectedError
 from image_provider import (
     ImageGenerationError,
+    NotConnectedError,
     ProviderTimeoutError,
     ProviderUnavailableError,
     RateLimitedError,
