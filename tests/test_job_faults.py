@@ -10,7 +10,7 @@ import pytest
 import responses
 
 from comfyui.client import Limits
-from comfyui.embedded import StepGate
+from comfyui.embedded import EmbeddedOptions, EmbeddedServer, StepGate
 from comfyui.job_errors import JobNotAccepted
 from comfyui.jobs import Job
 from comfyui.tracker import JobTracker
@@ -158,6 +158,18 @@ def test_post_that_broke_off_before_a_server_that_is_away_is_an_error(proxied):
 def test_post_that_never_left_is_certain_not_to_run():
     with client_of(NOWHERE) as client, pytest.raises(JobNotAccepted, match="cannot be reached"):
         Job(client, graph()).run()
+
+
+def test_post_that_never_left_is_sent_once_the_server_is_there():
+    with server_with() as server:
+        address = server.address
+    back = EmbeddedServer(int(address.rpartition(":")[2]), EmbeddedOptions(step_seconds=0))
+    try:
+        with client_of(address) as client, OnWarning("sending it again", back.start):
+            assert Job(client, graph()).run().outputs
+        assert back.stats.posts == 1
+    finally:
+        back.stop()
 
 
 def test_post_that_broke_off_is_not_sent_again_as_it_may_still_be_on_its_way(http):
