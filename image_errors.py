@@ -93,6 +93,10 @@ class ProviderUnavailableError(ImageGenerationError):
     retryable: bool = True
 
 
+class NotConnectedError(ProviderUnavailableError):
+    """No connection came about, so nothing was sent: the request may go to another server."""
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
 class ProviderTimeoutError(ImageGenerationError):
     """A time limit passed; the message says which one and what the job was doing."""

@@ -10,7 +10,11 @@ import threading
 
 from comfyui.client import ComfyUIClient
 from comfyui.tracker import JobTracker
-from image_provider import GenerationCancelledError, ImageGenerationError
+from image_provider import (
+    GenerationCancelledError,
+    ImageGenerationError,
+    ProviderTimeoutError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +66,9 @@ def cancel_and_watch(client: ComfyUIClient, prompt_id: str) -> bool:
             failures = 0
         except ImageGenerationError as error:
             logger.warning("cancelling job %s failed: %s", prompt_id, error)
-            failures += 1
-        if failures == _FAILURES:
+            # Whoever waits for the end of a program does not wait twice for a server that hangs.
+            failures += _FAILURES if isinstance(error, ProviderTimeoutError) else 1
+        if failures >= _FAILURES:
             return False
         if client.clock() >= deadline:
             logger.warning("job %s still runs although it was cancelled", prompt_id)

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from comfyui.address import ServerAddress
@@ -21,14 +21,17 @@ from comfyui.outputs import OutputFile
 from comfyui.prompt_errors import parse_refusal
 from comfyui.shared_answers import SharedAnswer
 from comfyui.sockets import SocketPool
-from image_io.http import HttpResponse, HttpSession, error_for_status
 from image_provider import (
     AuthenticationError,
     ImageGenerationError,
     InvalidRequestError,
+    NotConnectedError,
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+
+if TYPE_CHECKING:
+    from image_io.http import HttpResponse
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +74,8 @@ class ComfyUIClient:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        from image_io.http import HttpSession  # with requests, which an import alone does not need
+
         self.address = address
         self.limits = limits or Limits()
         self.clock = clock
@@ -211,6 +216,7 @@ class ComfyUIClient:
             "POST",
             "/prompt",
             json_body=body,
+            read_timeout=self._patience,
             parse_error=lambda response: parse_refusal(response, graph),
         ).json()
         accepted = answer.get("prompt_id") if isinstance(answer, dict) else None
@@ -271,6 +277,8 @@ class ComfyUIClient:
             return ProviderUnavailableError(
                 f"ComfyUI at {self.address} no longer has the file {filename!r}", status=404
             )
+        from image_io.http import error_for_status
+
         return error_for_status(response, f"ComfyUI at {self.address}")
 
     def _not_comfyui(self, sign: str, status: int | None = None) -> ProviderUnavailableError:
@@ -288,8 +296,10 @@ class ComfyUIClient:
                     "COMFYUI_API_KEY, or write http://user:password@host in COMFYUI_SERVER_ADDRESS",
                     status=error.status,
                 )
-            case ProviderUnavailableError(status=None):
+            case NotConnectedError():
                 return replace(error, message=f"{error}. {_START_IT}")
+            case ProviderUnavailableError(status=None):
+                return replace(error, message=f"{error}. {_IT_BROKE}")
             case ProviderTimeoutError(status=None):
                 return ProviderTimeoutError(f"{error}. {_IT_HANGS}")
         return error
@@ -301,6 +311,9 @@ _NEXT_STEP = (
 )
 _START_IT = (
     "Start ComfyUI there (StabilityMatrix: Launch), or set COMFYUI_SERVER_ADDRESS to where it runs"
+)
+_IT_BROKE = (
+    "ComfyUI, or a proxy before it, closed the connection: it may just be restarting; its log tells"
 )
 _IT_HANGS = (
     "It takes connections and is silent: busy, hanging, or no ComfyUI. Restart it, or set "

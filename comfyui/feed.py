@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 CANCEL_LATENCY = 0.25
 """Seconds after which a thread that waits for the socket notices that it was cancelled."""
+_SHORTEST_WAIT = 0.5
+"""Seconds for a sign, however short a silence may be: the answer comes in milliseconds or never."""
 _REOPEN_PAUSE = 5.0
 """Between two tries to open a socket again, as a multiple of `Limits.silence`."""
 
@@ -95,17 +97,23 @@ class Feed:
     def is_alive(self) -> bool:
         """Whether the socket still reaches the server, which then was not restarted meanwhile.
 
-        Asks for a sign, and waits for it as long as connecting may take.
+        Asks for a sign, and waits for it as long as for other news.
         """
         socket, clock = self._socket, self._client.clock
         if socket is None:
             return False
-        deadline = clock() + self._client.limits.connect
+        # One that gave no sign is not waited for again, but what it has now is read.
+        patience = 0.0 if self._is_deaf else max(self._client.limits.silence, _SHORTEST_WAIT)
+        deadline = clock() + patience
         heard = socket.pongs
         try:
             socket.ping()
-            while socket.pongs == heard and clock() < deadline:
-                event = self._event_of(socket.receive(deadline - clock()))
+            while socket.pongs == heard:
+                left = max(0.0, deadline - clock())
+                frame = socket.receive(left)
+                if frame is None and left == 0:
+                    break
+                event = self._event_of(frame)
                 if event is not None:
                     self._heard.append(event)
         except SocketLost as error:

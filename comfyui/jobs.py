@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from comfyui.cancelling import CancelToken, cancel_and_watch
 from comfyui.client import ComfyUIClient
@@ -19,7 +19,7 @@ from comfyui.events import Event, JobEnded, NodeFailure, NodeImage, QueueChanged
 from comfyui.failures import describe_work, failed_job
 from comfyui.feed import CANCEL_LATENCY, Feed
 from comfyui.graph import Graph
-from comfyui.looking import look, read_history
+from comfyui.looking import knows, look, read_history
 from comfyui.outputs import OutputFile
 from comfyui.pacing import Pace
 from comfyui.submission import Submission
@@ -145,7 +145,8 @@ class Job:
         """
         is_new = self.tracker.state is JobState.SUBMITTED
         is_over = self.tracker.ended_on_socket
-        return self._pace.seconds_left(self._feed.tells_of_job and not is_new and not is_over)
+        is_doubtful = is_new or is_over or self._unreachable_since is not None
+        return self._pace.seconds_left(self._feed.tells_of_job and not is_doubtful)
 
     def _take(self, event: Event | None) -> None:
         if isinstance(event, QueueChanged) and not self._feed.tells_of_job:
@@ -172,6 +173,8 @@ class Job:
                     return
             except ImageGenerationError as error:
                 self._note_unreachable(error)
+            if self.tracker.state.is_end:
+                return
         self._pace.hasten()
 
     def _ask(self) -> None:
@@ -195,26 +198,50 @@ class Job:
 
     def _note_absent(self) -> None:
         """The job is in neither queue nor history: once may be a history that is written late."""
-        now = self._client.clock()
+        limits, clock = self._limits, self._client.clock
         if self._absent_since is None:
-            self._absent_since = now
+            self._absent_since = clock()
             self._pace.hasten()
-        if now - self._absent_since < self._limits.silence:
+            tells_of_job = self._feed.tells_of_job
+            if self._gives_sign() and tells_of_job and not self._has_begun:
+                self._give_up(is_same_server=True)  # had it begun, that would have been told
+            return
+        if clock() - self._absent_since < limits.silence:
             return
         if self.tracker.end_without_history():
             self._note_news()
             return
+        is_same_server = self._gives_sign() or self._still_has_others()
+        if self._absent_since is not None:
+            self._give_up(is_same_server)
+
+    @property
+    def _has_begun(self) -> bool:
+        return self.tracker.state not in (JobState.SUBMITTED, JobState.QUEUED)
+
+    def _gives_sign(self) -> bool:
+        """Whether the server answers over the socket; what it had told before is taken in."""
         is_alive = self._feed.is_alive()
         for event in self._feed.heard():  # on a busy machine, what is told may wait to be read
             self._take(event)
-        if self._absent_since is not None:
-            self._may_run = False
-            raise self._gone(is_alive)
+        return is_alive
 
-    def _gone(self, is_alive: bool) -> ImageGenerationError:
+    def _still_has_others(self) -> bool:
+        """Whether the jobs before this one are still known: a restart would have lost them, too."""
+        try:
+            return any(knows(self._client, other) for other in self.tracker.ran_before)
+        except ImageGenerationError as error:
+            logger.debug("asking for other jobs failed: %s", error)
+            return False
+
+    def _give_up(self, is_same_server: bool) -> NoReturn:
+        self._may_run = False
+        raise self._gone(is_same_server)
+
+    def _gone(self, is_same_server: bool) -> ImageGenerationError:
         where = f"ComfyUI at {self._client.address}"
         # A waiting job can be removed without a trace, one that runs ends in the history.
-        if is_alive and self.tracker.state is not JobState.RUNNING:
+        if is_same_server and not self._has_begun:
             return GenerationCancelledError(f"{where} no longer has the job: somebody removed it")
         return ProviderUnavailableError(
             f"{where} does not know the job {self.tracker.prompt_id}: it was restarted, or the job "
@@ -234,14 +261,20 @@ class Job:
             self._take(self._feed.next(CANCEL_LATENCY))
 
     def _note_unreachable(self, error: ImageGenerationError) -> None:
+        """The server does not tell how the job stands: for a while, that may be."""
         if self._unreachable_since is None:
             self._unreachable_since = self._pace.last_look
+            self._pace.hasten()
             logger.warning("no answer about the running job: %s", error)
-        if self._client.clock() - self._unreachable_since >= self._limits.unreachable:
+        passed = self._client.clock() - self._unreachable_since
+        if passed >= self._limits.silence and self.tracker.end_without_history():
+            self._note_news()
+        elif passed >= self._limits.unreachable:
+            what = "stopped answering" if error.status is None else "answers with errors alone"
             raise ProviderUnavailableError(
-                f"ComfyUI at {self._client.address} stopped answering while the job "
-                f"{describe_work(self.tracker, self._graph)}; is it still running there? "
-                "COMFYUI_UNREACHABLE_TIMEOUT sets how long an answer is waited for"
+                f"ComfyUI at {self._client.address} {what} while the job "
+                f"{describe_work(self.tracker, self._graph)} (last: {error}). Is it still running "
+                "there? COMFYUI_UNREACHABLE_TIMEOUT sets how long an answer is waited for"
             ) from error
 
     def _check_limits(self) -> None:

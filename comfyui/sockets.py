@@ -13,22 +13,20 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import selectors
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-import websocket
-
 from comfyui.address import ServerAddress
 
 logger = logging.getLogger(__name__)
 
-_WebSocket: Any = websocket.WebSocket  # the library annotates only some of its methods
-
 # Must be the first message; then previews say which job they belong to (server.py, feature flags).
 _FEATURE_FLAGS = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 _ID_BITS = 48
+_MOST_OLD_FRAMES = 32
 
 
 class SocketLost(Exception):
@@ -40,11 +38,14 @@ class JobSocket:
 
     def __init__(self, address: ServerAddress, client_id: str, timeout: float) -> None:
         """Connects within `timeout` seconds; raises SocketLost."""
+        import websocket  # by the first socket: programs that open none do without
+
         self.client_id = client_id
         self.idle_since = 0.0
         self.pongs = 0
         """How many pings the server has answered so far."""
-        self._socket = _WebSocket(skip_utf8_validation=True)
+        self._library: Any = websocket  # it annotates only some of its methods
+        self._socket = self._library.WebSocket(skip_utf8_validation=True)
         try:
             self._socket.connect(
                 address.websocket_url(client_id),
@@ -55,9 +56,9 @@ class JobSocket:
                 http_no_proxy=["*"] if address.is_loopback else None,
             )
             if self._socket.getstatus() != 101:  # older versions take a redirect for success
-                raise websocket.WebSocketException("not switched to WebSocket")
+                raise self._library.WebSocketException("not switched to WebSocket")
             self._socket.send(_FEATURE_FLAGS)
-        except (websocket.WebSocketException, OSError, ValueError) as error:
+        except (self._library.WebSocketException, OSError, ValueError) as error:
             self.close()
             raise SocketLost(f"no WebSocket to {address}: {type(error).__name__}") from error
 
@@ -69,31 +70,55 @@ class JobSocket:
         try:
             self._socket.settimeout(max(timeout, 0.0005))
             opcode, data = self._socket.recv_data(control_frame=True)
-        except (websocket.WebSocketTimeoutException, BlockingIOError):
+        except (self._library.WebSocketTimeoutException, BlockingIOError):
             return None
-        except (websocket.WebSocketException, OSError) as error:
+        except (self._library.WebSocketException, OSError) as error:
             raise SocketLost(f"the WebSocket broke: {type(error).__name__}") from error
-        if opcode == websocket.ABNF.OPCODE_CLOSE:
+        if opcode == self._library.ABNF.OPCODE_CLOSE:
             raise SocketLost("the server closed the WebSocket")
-        if opcode in (websocket.ABNF.OPCODE_PING, websocket.ABNF.OPCODE_PONG):
-            self.pongs += opcode == websocket.ABNF.OPCODE_PONG
+        if opcode in (self._library.ABNF.OPCODE_PING, self._library.ABNF.OPCODE_PONG):
+            self.pongs += opcode == self._library.ABNF.OPCODE_PONG
             return b""
         frame = bytes(data)
-        is_text = opcode == websocket.ABNF.OPCODE_TEXT
+        is_text = opcode == self._library.ABNF.OPCODE_TEXT
         return frame.decode("utf-8", "replace") if is_text else frame
 
     def ping(self) -> None:
         """Asks the server for a sign, which counts up `pongs`; raises SocketLost."""
         try:
             self._socket.ping()
-        except (websocket.WebSocketException, OSError) as error:
+        except (self._library.WebSocketException, OSError) as error:
             raise SocketLost(f"the WebSocket broke: {type(error).__name__}") from error
+
+    def drain(self) -> None:
+        """Throws away what has come, without waiting for more; raises SocketLost.
+
+        Also when it is so much that a new socket is there sooner: every job of the server, whoever
+        sent it, leaves three frames.
+        """
+        for _ in range(_MOST_OLD_FRAMES):
+            if not self._has_news() or self.receive(0) is None:
+                return
+        raise SocketLost("the WebSocket was idle for too many jobs")
+
+    def _has_news(self) -> bool:
+        """True when something can be read: `receive` waits a millisecond to find out."""
+        raw = self._socket.sock
+        decrypted = getattr(raw, "pending", None)  # bytes that a TLS socket has read already
+        if decrypted is not None and decrypted():
+            return True
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(raw, selectors.EVENT_READ)
+                return bool(selector.select(0))
+        except (OSError, ValueError) as error:
+            raise SocketLost("the WebSocket is closed") from error
 
     def close(self) -> None:
         """Closes at once, without waiting for the other side."""
         try:
             self._socket.close(timeout=0)
-        except (websocket.WebSocketException, OSError):
+        except (self._library.WebSocketException, OSError):
             logger.debug("closing a WebSocket failed", exc_info=True)
         self._socket.shutdown()  # `close` does nothing when the server closed first
 
@@ -108,12 +133,14 @@ class SocketPool:
         *,
         connect_timeout: float,
         max_idle_seconds: float = 30.0,
+        max_idle: int = 16,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = address
         self._prefix = prefix
         self._connect_timeout = connect_timeout
         self._max_idle_seconds = max_idle_seconds
+        self._max_idle = max_idle
         self._clock = clock
         self._idle: list[JobSocket] = []
         self._lock = threading.Lock()
@@ -148,8 +175,11 @@ class SocketPool:
     def _close_old(self) -> None:
         now = self._clock()
         with self._lock:
-            old = [s for s in self._idle if self._closed or self._is_old(s, now)]
-            self._idle = [socket for socket in self._idle if socket not in old]
+            # The server tells each of every change of the queue: more would slow all jobs down.
+            young = [s for s in self._idle[-self._max_idle :] if not self._is_old(s, now)]
+            kept = [] if self._closed else young
+            old = [socket for socket in self._idle if socket not in kept]
+            self._idle = kept
         for socket in old:
             socket.close()
 
@@ -160,8 +190,7 @@ class SocketPool:
 def _drained(socket: JobSocket) -> bool:
     """Throws away what came while the socket was idle; False when it is dead."""
     try:
-        while socket.receive(0) is not None:
-            pass
+        socket.drain()
     except SocketLost:
         return False
     return True

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from comfyui.cancelling import CancelToken
 from comfyui.client import Accepted, ComfyUIClient
 from comfyui.graph import Graph
 from comfyui.job_errors import JobNotAccepted
-from comfyui.looking import look
+from comfyui.looking import read_history
 from comfyui.tracker import JobTracker, extra_data_in_history, extra_data_in_queue
-from image_io.http import NotConnectedError
 from image_provider import (
     ImageGenerationError,
+    NotConnectedError,
     ProviderTimeoutError,
     ProviderUnavailableError,
     RateLimitedError,
@@ -34,11 +35,20 @@ _RECENT_JOBS = 100
 """Ended jobs among which one is looked for by its key."""
 _REFUSED_ON_THE_WAY = frozenset({429, 503})
 """A proxy's "not now"; ComfyUI itself answers with neither."""
-_RESEND_PAUSES = (0.5, 1.0)
-"""Before the job is sent again, as shares of `Limits.silence`; no more tries than these."""
-_LOOKS = 4
-"""Looks for a lost job in `Limits.silence`."""
+_TRIES = 3
+"""How often a job is sent, as long as it certainly does not arrive."""
+_LOOKS = 2
+"""Looks for a lost job in `Limits.silence`, and tries to send one that never left."""
 _SHORTEST_PAUSE = 0.01
+_NOT_SENT_AGAIN = (
+    "The answer to POST /prompt was lost and the server does not have the job; it was not sent "
+    "again since it may still be on its way, and would run twice. Run it again when the queue is "
+    "empty"
+)
+_NOBODY_KNOWS = (
+    "The answer to POST /prompt was lost, and nobody answers whether the job was queued: look into "
+    "the server's queue before you run it again"
+)
 _LOST = (ProviderUnavailableError, ProviderTimeoutError, RateLimitedError)
 
 
@@ -64,8 +74,7 @@ class Submission:
         ImageGenerationError for a refusal, or when that is not known.
         """
         extra = {**(extra_data or {}), JOB_KEY: self._key}
-        pauses = iter(_RESEND_PAUSES)
-        while True:
+        for tries_left in reversed(range(_TRIES)):
             self._token.check()
             self.may_run = True
             try:
@@ -81,9 +90,10 @@ class Submission:
                         "the answer to POST /prompt was lost, but the server has the job"
                     )
                     return {}
-                self._pause_or_raise(error, pauses)
+                self._pause_or_raise(error, tries_left)
             else:
                 return self._noted(accepted)
+        raise AssertionError("the last try returns or raises")
 
     def _noted(self, accepted: Accepted) -> Mapping[str, Any]:
         # Servers before 0.3.45 choose an id of their own.
@@ -92,32 +102,31 @@ class Submission:
 
     def _has_arrived(self, error: ImageGenerationError) -> bool:
         """Whether the job is on the server all the same; raises what makes the question idle."""
+        self.may_run = isinstance(error, _LOST) and not isinstance(error, NotConnectedError)
         if isinstance(error, NotConnectedError):
-            self.may_run = False
-            raise JobNotAccepted(str(error), status=error.status) from error
-        if not isinstance(error, _LOST):
-            self.may_run = False
+            return False
+        if not self.may_run:
             raise error
         found = self._find()
-        if found is None:  # nobody answers: it may be there, and is cancelled as well as can be
-            raise error
+        if found is None:
+            raise replace(error, message=f"{error}. {_NOBODY_KNOWS}") from error
         self.may_run = found
         return found
 
-    def _pause_or_raise(self, error: ImageGenerationError, pauses: Iterator[float]) -> None:
+    def _pause_or_raise(self, error: ImageGenerationError, tries_left: int) -> None:
         """Waits before the job is sent again; raises the error where that is not to be done."""
-        if error.status not in _REFUSED_ON_THE_WAY:
+        never_left = isinstance(error, NotConnectedError)
+        if not never_left and error.status not in _REFUSED_ON_THE_WAY:
             # It broke off, so nobody can say that it is not still on its way.
+            raise replace(error, message=f"{error}. {_NOT_SENT_AGAIN}") from error
+        if tries_left == 0 and isinstance(error, RateLimitedError):
             raise error
-        pause = next(pauses, None)
-        if pause is None:
-            if isinstance(error, RateLimitedError):
-                raise error
+        if tries_left == 0:
             raise JobNotAccepted(str(error), status=error.status) from error
-        asked_for = error.retry_after if isinstance(error, RateLimitedError) else None
-        longest = self._client.limits.unreachable
         logger.warning("%s; the server does not have the job, sending it again", error)
-        self._token.wait(min(max(pause * self._client.limits.silence, asked_for or 0.0), longest))
+        asked_for = error.retry_after if isinstance(error, RateLimitedError) else None
+        pause = self._client.limits.silence / _LOOKS if never_left else asked_for or 0.0
+        self._token.wait(min(pause, self._client.limits.unreachable))
 
     def _find(self) -> bool | None:
         """Whether the server has the job; None when it does not answer for too long.
@@ -141,17 +150,20 @@ class Submission:
             self._token.check()
 
     def _look(self) -> bool:
-        if look(self._client, self._tracker):
-            return True
-        found = self._id_by_key()
-        if found is None:
-            return False
-        self._tracker.prompt_id = found
-        return look(self._client, self._tracker)
-
-    def _id_by_key(self) -> str | None:
-        """The id that the server gave the job itself; the history is asked last, as in `look`."""
+        """Asks for the job by its id, and by its key; the history is asked last, as in `look`."""
         queue = self._client.queue()
-        history = self._client.recent_history(_RECENT_JOBS)
-        jobs = {**extra_data_in_queue(queue), **extra_data_in_history(history)}
-        return next((name for name, extra in jobs.items() if extra.get(JOB_KEY) == self._key), None)
+        self._know_as(extra_data_in_queue(queue))
+        if self._tracker.feed_queue(queue) or read_history(self._client, self._tracker):
+            return True
+        recent = self._client.recent_history(_RECENT_JOBS)
+        return self._know_as(extra_data_in_history(recent)) and read_history(
+            self._client, self._tracker
+        )
+
+    def _know_as(self, jobs: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Takes over the id under which one of these jobs has our key; False when none has."""
+        for prompt_id, extra_data in jobs.items():
+            if extra_data.get(JOB_KEY) == self._key:
+                self._tracker.prompt_id = prompt_id
+                return True
+        return False

@@ -85,6 +85,8 @@ class JobTracker:
         self.texts: dict[str, list[str]] = {}
         self.socket_images: list[NodeImage] = []
         self.ended_on_socket = False
+        self.ran_before: list[str] = []
+        """The jobs that ran while this one was last seen to wait."""
         self._told_end: End | None = None
         self._told_outputs: dict[str, Any] = {}
         self._classes = classes
@@ -216,13 +218,15 @@ class JobTracker:
 
     def feed_queue(self, queue: object) -> bool:
         """Takes GET /queue in; True when the job runs or waits there."""
-        if self.prompt_id in _queue_ids(queue, "queue_running"):
+        running = _queue_ids(queue, "queue_running")
+        waiting = _queue_ids(queue, "queue_pending")
+        if self.prompt_id in running:
             if not self.state.is_end:
                 self.state, self.queue_position = JobState.RUNNING, None
             return True
-        waiting = _queue_ids(queue, "queue_pending")
         if self.prompt_id not in waiting:
             return False
+        self.ran_before = running
         # What has begun does not wait again: such an answer is older than what is known.
         if self.state in (JobState.SUBMITTED, JobState.QUEUED):
             self.state = JobState.QUEUED

@@ -11,9 +11,10 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
+from io import BytesIO
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -29,6 +30,7 @@ from image_provider import (
     ConfigurationError,
     ImageGenerationError,
     InvalidRequestError,
+    NotConnectedError,
     ProviderTimeoutError,
     ProviderUnavailableError,
     RateLimitedError,
@@ -72,10 +74,6 @@ class HttpResponse:
             return None
 
 
-class NotConnectedError(ProviderUnavailableError):
-    """No connection came about, so nothing was sent."""
-
-
 ErrorParser = Callable[[HttpResponse], "ImageGenerationError | None"]
 """Turns a response with an error status into the right error; None leaves it to the status."""
 
@@ -87,6 +85,7 @@ class HttpSession:
     `guarded` refuses addresses of private networks, for URLs that strangers give.
     `busy_repeats` is how often a GET is repeated that is answered with 429, 502, 503 or 504, with
     pauses that grow or are what Retry-After asks for, up to some seconds.
+    `pool_size` connections are kept; of more at once, urllib3 throws some away with a warning.
     Time limits are in seconds, sizes in bytes.
     """
 
@@ -99,7 +98,7 @@ class HttpSession:
         connect_timeout: float = 5.0,
         read_timeout: float = 60.0,
         guarded: bool = False,
-        pool_size: int = 32,
+        pool_size: int = 256,
         busy_repeats: int = 0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -209,7 +208,7 @@ class HttpSession:
                 allow_redirects=False,
                 **options,
             ) as raw:
-                body = b"".join(self._read(raw, deadline, max_bytes))
+                body = self._read(raw, deadline, max_bytes)
         except (*_LIBRARY_ERRORS, OSError, ValueError) as error:
             raise map_request_error(error, url, self.name) from error
         elapsed = (self._clock() - started) * 1000
@@ -217,23 +216,22 @@ class HttpSession:
         lower = {key.lower(): value for key, value in raw.headers.items()}
         return HttpResponse(raw.status_code, lower, body, url)
 
-    def _read(
-        self, raw: requests.Response, deadline: float | None, max_bytes: int
-    ) -> Iterator[bytes]:
+    def _read(self, raw: requests.Response, deadline: float | None, max_bytes: int) -> bytes:
         # read1 gives what has come; read waits for a whole chunk, however slowly it drips.
         # urllib3 before 2.1 lacks it.
         read = getattr(raw.raw, "read1", raw.raw.read)
-        size = 0
+        # It grows in place and hands over what it has: chunks to be joined would be there twice.
+        body = BytesIO()
         while chunk := read(_CHUNK_BYTES, decode_content=True):
-            size += len(chunk)
-            if size > max_bytes:
+            if body.tell() + len(chunk) > max_bytes:
                 raise InvalidRequestError(
                     f"{self.name}: {shown_url(raw.url)} sent more than the {max_bytes:,} bytes "
                     "allowed"
                 )
             if deadline is not None and self._clock() > deadline:
                 raise self._too_slow(raw.url)
-            yield chunk
+            body.write(chunk)
+        return body.getvalue()
 
     def _redirect(self, response: HttpResponse) -> str | None:
         location = response.headers.get("location")

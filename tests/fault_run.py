@@ -234,7 +234,6 @@ def main(arguments: Iterable[str] | None = None) -> int:
     if options.only is not None:
         found = _run_share([tasks[options.only]])
     else:
-        _quiet()
         started = time.monotonic()
         shares = [tasks[first::PROCESSES] for first in range(PROCESSES)]
         with ProcessPoolExecutor(PROCESSES, initializer=_quiet) as pool:

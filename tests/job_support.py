@@ -202,8 +202,8 @@ class OnWarning(logging.Handler):
             self._act()
 
     def __enter__(self) -> OnWarning:
-        logging.getLogger("comfyui.jobs").addHandler(self)
+        logging.getLogger("comfyui").addHandler(self)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        logging.getLogger("comfyui.jobs").removeHandler(self)
+        logging.getLogger("comfyui").removeHandler(self)

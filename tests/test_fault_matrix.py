@@ -203,6 +203,20 @@ def test_history_500(rig, times):
     assert_right(rig.run(7), rig)
 
 
+def test_history_500_for_good(rig):
+    """The socket told of the end and of the files, so that nothing is missing."""
+    rig.proxy.answer("GET /history", http_answer(500), times=999)
+    assert_right(rig.run(7), rig)
+
+
+def test_history_500_for_good_and_the_socket_silent():
+    with Rig(replace(LIMITS, unreachable=0.3)) as rig:
+        rig.proxy.websockets = "hold"
+        rig.proxy.answer("GET /history", http_answer(500), times=999)
+        result = rig.run(7)
+        assert_failed(result, rig, "unavailable", "answers with errors alone while the job")
+
+
 @pytest.mark.parametrize(("websockets", "times"), [("pass", 7), ("hold", 2), ("refuse", 2)])
 def test_history_late(rig, websockets, times):
     """The queue is empty by then; the history knows nothing yet, for a whole look."""
@@ -294,11 +308,14 @@ def test_interrupted_by_somebody_else(rig):
     assert_failed(rig.run(7), rig, "cancelled", "somebody interrupted the job")
 
 
-def test_deleted_while_pending(rig):
+@pytest.mark.parametrize("websockets", ["pass", "hold", "refuse"])
+def test_deleted_while_pending(rig, websockets):
+    """Without a socket, the job before it tells that the server was not restarted."""
+    rig.proxy.websockets = websockets
     rig.block()
     with background() as go:
         future = go(lambda: rig.run(7))
-        assert rig.proxy.wait_for_more("GET /queue", 1)
+        assert rig.proxy.wait_for_more("GET /queue", 2)  # then the first answer is there
         rig.post("/queue", {"delete": rig.left_behind()})
         assert_failed(future.result(PATIENCE), rig, "cancelled", "somebody removed it")
     assert not rig.own_runs()

@@ -7,7 +7,10 @@ import gzip
 import logging
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
@@ -19,7 +22,6 @@ from image_io.http import (
     MAX_REDIRECTS,
     HttpResponse,
     HttpSession,
-    NotConnectedError,
     error_for_status,
     map_request_error,
     origin,
@@ -32,6 +34,7 @@ from image_provider import (
     ContentRejectedError,
     ImageGenerationError,
     InvalidRequestError,
+    NotConnectedError,
     ProviderTimeoutError,
     ProviderUnavailableError,
     RateLimitedError,
@@ -371,6 +374,21 @@ def test_body_larger_than_allowed_is_not_read_on():
         assert_error(InvalidRequestError, "more than the 1,000 bytes", http, "/a", max_bytes=1000)
 
 
+def test_large_body_is_in_memory_once():
+    size, part = 16 * 1024 * 1024, bytes(64 * 1024)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+    answer = sends(head, *[part] * (size // len(part)))
+    with serving(answer) as (url, _), local_session(url) as http:
+        tracemalloc.start()
+        try:
+            body = http.get("/a").body
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert len(body) == size
+    assert peak < 1.5 * size
+
+
 def test_compressed_body_counts_by_what_it_unpacks_to():
     bomb = whole(gzip.compress(bytes(10_000_000)), b"Content-Encoding: gzip")
     with serving(sends(bomb)) as (url, _), local_session(url) as http:
@@ -466,6 +484,36 @@ def test_connection_is_kept_and_used_again():
     with serving(twice) as (url, asked), local_session(url) as http:
         assert [http.get("/a").body, http.get("/b").body] == [b"one", b"two"]
     assert len(asked) == 1
+
+
+def test_hundred_requests_at_once_keep_their_connections(caplog):
+    at_once = threading.Barrier(100, timeout=60)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            at_once.wait()
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with (
+            local_session(f"http://127.0.0.1:{server.server_port}") as http,
+            ThreadPoolExecutor(100) as pool,
+        ):
+            answers = list(pool.map(http.get, ["/a"] * 100))
+        server.shutdown()
+    assert [answer.status for answer in answers] == [204] * 100
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 def test_server_that_is_not_there_cannot_be_reached():

@@ -253,6 +253,43 @@ def test_idle_socket_is_taken_again_without_what_came_meanwhile():
         pool.release(again)
 
 
+def test_idle_socket_is_taken_without_waiting_whether_more_comes(monkeypatch):
+    def wait(self, timeout):
+        raise AssertionError(f"waited {timeout} s for a frame")
+
+    with pool_with_clock() as (pool, _, _):
+        first = pool.acquire()
+        pool.release(first)
+        monkeypatch.setattr(JobSocket, "receive", wait)
+        assert pool.acquire() is first
+        pool.release(first)
+
+
+def test_idle_socket_that_many_jobs_went_by_is_replaced():
+    with pool_with_clock() as (pool, shaken, _):
+        first = pool.acquire()
+        pool.release(first)
+        shaken.last().send(frame(b"old news", TEXT) * 1000)
+        again = pool.acquire()
+        assert again is not first
+        assert again.receive(0) is None
+        pool.release(again)
+
+
+def test_few_idle_sockets_are_kept_those_that_came_last():
+    with pool_with_clock() as (pool, _, _):
+        sockets = [pool.acquire() for _ in range(18)]
+        for job_socket in sockets:
+            pool.release(job_socket)
+        for job_socket in sockets[:2]:
+            with pytest.raises(SocketLost):
+                job_socket.receive(0)
+        taken = [pool.acquire() for _ in range(16)]
+        assert taken == sockets[:1:-1]
+        for job_socket in taken:
+            pool.release(job_socket)
+
+
 def test_idle_socket_that_the_server_closed_is_replaced():
     with pool_with_clock() as (pool, shaken, _):
         first = pool.acquire()

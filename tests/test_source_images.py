@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -196,6 +196,7 @@ def test_broken_data_uri_is_refused_without_being_shown(uri, problem):
 @given(st.text(max_size=200), st.sampled_from(["data:", "data:;base64,", "data:image/png,", ""]))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_text_raises_anything_but_an_invalid_request(text, start):
+    assume(not text.lower().lstrip().startswith("http"))  # a host may be unknown today alone
     with pytest.raises(InvalidRequestError):
         load_source(start + text, roots=())
 
