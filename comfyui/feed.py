@@ -58,9 +58,15 @@ class Feed:
         return True
 
     @property
-    def client_id(self) -> str | None:
-        """What the job is sent with, so that the server tells this socket of it."""
-        return self._socket.client_id if self._socket is not None else None
+    def client_id(self) -> str:
+        """What the job is sent with, so that the server tells this socket of it and no other.
+
+        Without one it is sent with an id that nobody listens to: a job without any is told to
+        every socket, and from 0.19 to 0.27 has no files when it was cached (ComfyUI's pull 13751).
+        """
+        if self._socket is not None:
+            return self._socket.client_id
+        return self._client.sockets.new_client_id()
 
     @property
     def is_open(self) -> bool:

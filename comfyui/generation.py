@@ -96,7 +96,7 @@ class Generation:
         return {
             # With the numbers of `extra` as they were sent: NumPy's own have no plain form.
             "request": replace(request, extra=self._request.extra).to_plain(),
-            "seeds": [image["seed"] for image in self.images],
+            "seeds": [image["seed"] for image in self.images if image.get("kind") != "text"],
             "provider": PROVIDER,
             "model": self.model,
             "workflow": self.first_graph,

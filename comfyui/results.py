@@ -127,7 +127,12 @@ def fetch_file(client: ComfyUIClient, file: OutputFile, token: CancelToken | Non
 
 
 def _verify(data: bytes, filename: str) -> None:
-    from image_io.formats import TruncatedImageError, type_by_name, verify_image
+    from image_io.formats import (
+        TruncatedImageError,
+        is_another_kind,
+        type_by_name,
+        verify_image,
+    )
 
     if not data and type_by_name(filename).startswith("text/"):
         return
@@ -135,6 +140,11 @@ def _verify(data: bytes, filename: str) -> None:
         verify_image(data)
     except TruncatedImageError as error:
         raise ProviderUnavailableError(f"the file {filename!r} arrived broken: {error}") from error
+    if is_another_kind(data, filename):
+        raise ProviderUnavailableError(
+            f"something else came in place of the file {filename!r}, such as the page of a proxy "
+            "that wants a sign-in: open its URL in a browser"
+        )
 
 
 def _why_nothing(graph: Graph) -> str:

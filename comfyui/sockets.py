@@ -153,8 +153,11 @@ class SocketPool:
             if _drained(kept):
                 return kept
             kept.close()
-        client_id = f"{self._prefix}-{secrets.randbits(_ID_BITS)}"
-        return JobSocket(self._address, client_id, self._connect_timeout)
+        return JobSocket(self._address, self.new_client_id(), self._connect_timeout)
+
+    def new_client_id(self) -> str:
+        """An id that no socket has or had."""
+        return f"{self._prefix}-{secrets.randbits(_ID_BITS)}"
 
     def _take_idle(self) -> JobSocket | None:
         with self._lock:

@@ -66,7 +66,7 @@ class Submission:
         self.may_run = False
 
     def send(
-        self, graph: Graph, client_id: str | None, extra_data: Mapping[str, Any] | None
+        self, graph: Graph, client_id: str, extra_data: Mapping[str, Any] | None
     ) -> Mapping[str, Any]:
         """POST /prompt; the errors of outputs that will not be made, by node id.
 

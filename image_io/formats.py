@@ -53,6 +53,10 @@ _TYPES_BY_NAME = {
     ".avi": "video/x-msvideo",
 }
 """Kinds that the name tells where the first bytes do not."""
+_PICTURE_SUFFIXES = {
+    suffix for mime_type, suffix in FILE_SUFFIXES.items() if mime_type.startswith("image/")
+} | {".jpeg", ".tif"}
+_WEB_PAGE = re.compile(rb"\s*(<!doctype html|<html)[\s>]", re.IGNORECASE)
 _EBML = b"\x1aE\xdf\xa3"
 _DOCTYPE_REACH = 4096  # the EBML header that holds the DocType is a few dozen bytes
 _BMP_HEADERS = frozenset({(12,), (40,), (52,), (56,), (64,), (108,), (124,)})
@@ -105,8 +109,22 @@ def inspect_image(data: bytes, filename: str = "") -> ImageFile:
 
 def type_by_name(filename: str) -> str:
     """The kind that a file's name tells of, for those kinds that the first bytes do not tell."""
-    suffix = filename[filename.rfind(".") :].lower() if "." in filename else ""
-    return _TYPES_BY_NAME.get(suffix, UNKNOWN_TYPE)
+    return _TYPES_BY_NAME.get(_suffix(filename), UNKNOWN_TYPE)
+
+
+def _suffix(filename: str) -> str:
+    return filename[filename.rfind(".") :].lower() if "." in filename else ""
+
+
+def is_another_kind(data: bytes, filename: str) -> bool:
+    """True for what cannot be the file of this name: no picture under a picture's, or a web page.
+
+    A proxy's page for signing in comes with status 200, too.
+    """
+    suffix = _suffix(filename)
+    if suffix in _PICTURE_SUFFIXES:
+        return not inspect_image(data).is_image
+    return suffix not in (".html", ".htm") and _WEB_PAGE.match(data) is not None
 
 
 def verify_image(data: bytes) -> None:

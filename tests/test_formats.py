@@ -18,6 +18,7 @@ from image_io.formats import (
     ImageFile,
     TruncatedImageError,
     inspect_image,
+    is_another_kind,
     type_by_name,
     verify_image,
 )
@@ -265,3 +266,23 @@ def test_the_name_tells_what_the_first_bytes_do_not(name, mime_type):
 
 def test_the_first_bytes_count_before_the_name():
     assert inspect_image(b"fLaC", "a.txt").mime_type == "audio/flac"
+
+
+@pytest.mark.parametrize(
+    ("data", "filename", "is_another"),
+    [
+        (encoded("image/png"), "a.png", False),
+        (encoded("image/webp"), "a.PNG", False),  # a picture all the same
+        (b"<html>sign in</html>", "a.png", True),
+        (b"{}", "a.jpeg", True),
+        (b"", "a.tif", True),
+        (b" \n<!DOCTYPE html>\n<title>", "a.mp4", True),
+        (b"<html lang=en>", "a", True),
+        (b"<html>", "report.html", False),
+        (b"<htmlx>", "a.xml", False),
+        (b"a word of <html>", "a.txt", False),
+        (b"\0\0", "a.latent", False),
+    ],
+)
+def test_what_comes_in_place_of_a_file_is_told_by_its_name(data, filename, is_another):
+    assert is_another_kind(data, filename) is is_another
