@@ -135,12 +135,19 @@ class Held:
             assert time.monotonic() < deadline, f"{prompt_id} is not cancelled"
             threading.Event().wait(0.01)
 
-    def go_on_after_cancel(self, prompt_id: str) -> Future[None]:
-        """Lets jobs go on beside the test once this one was cancelled, as it ends at a step."""
+    def go_on_after_cancel(self, prompt_id: str, *waiting: str) -> Future[None]:
+        """Lets jobs go on beside the test once this one was cancelled, as it ends at a step.
+
+        Those that wait are gone by then.
+        """
 
         def wait_and_open() -> None:
             try:
                 self.wait_for_cancel(prompt_id)
+                deadline = time.monotonic() + PATIENCE
+                while not set(waiting).isdisjoint(self.jobs()):
+                    assert time.monotonic() < deadline, f"{waiting} are not deleted"
+                    threading.Event().wait(0.01)
             finally:
                 self.gate.open()
 
@@ -325,7 +332,7 @@ def test_the_end_of_the_process_ends_its_jobs_and_no_others(held, last_line, cod
     with process(held.address, SUBMITS + last_line) as running:
         held.wait_for_jobs(3)
         (first, *others), foreign = held.jobs(), held.foreign_job()
-        opener = held.go_on_after_cancel(first)
+        opener = held.go_on_after_cancel(first, *others)
         go_on(running)
         found, errors = end_of(running)
     assert found == code
