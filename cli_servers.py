@@ -18,7 +18,7 @@ from config import Config
 from image_provider import ConfigurationError, WorkflowError
 
 if TYPE_CHECKING:
-    from comfyui.servers import Server
+    from comfyui.server import Server
 
 _Answer = TypeVar("_Answer")
 

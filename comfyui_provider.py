@@ -1,8 +1,9 @@
 """ComfyUIProvider: pictures from a ComfyUI server, by any workflow.
 
-The story of one generation: choose a server and a workflow, load the images (`_plan`), then bind,
-check, upload, submit, wait and fetch (`comfyui/generation.py`). Each step is in `comfyui/`; here
-they come together. Knows no HTTP or WebSocket library, no environment and no other provider.
+The story of one generation: choose a workflow and a server that suits it (`comfyui/placing.py`),
+load the images (`_prepared`), then bind, check, upload, submit, wait and fetch
+(`comfyui/generation.py`). Each step is in `comfyui/`; here they come together. Knows no HTTP or
+WebSocket library, no environment and no other provider.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +24,18 @@ from comfyui.address import ServerAddress
 from comfyui.cancelling import CancelToken
 from comfyui.choosing import Choice, WorkflowChooser, mode_of
 from comfyui.client import ComfyUIClient, Limits
+from comfyui.fitting import OnMissingNode, do_without_missing, naming
 from comfyui.futures import GenerationFuture, start
-from comfyui.generation import (
-    PROVIDER,
-    Generation,
-    OnMissingNode,
-    Plan,
-    do_without_missing,
-    naming,
-)
+from comfyui.generation import PROVIDER, Generation, Plan
 from comfyui.graph import Graph, plain_graph
 from comfyui.library import WorkflowLibrary
+from comfyui.live_jobs import LiveJobs
 from comfyui.low_level import LowLevelMethods
 from comfyui.object_info import ObjectInfo
-from comfyui.servers import EMBEDDED, Server, Servers
-from comfyui.source_upload import Prepared, prepare
+from comfyui.placing import Order, Placement, as_given
+from comfyui.server import EMBEDDED, Server
+from comfyui.servers import Servers
+from comfyui.source_upload import OwnFile, prepare
 from comfyui.status import ServerStatus, server_status
 from comfyui.ui_format import is_ui_format
 from comfyui.workflow import Workflow
@@ -62,8 +61,6 @@ _DRAWN_SEED_BITS = 53
 _MODES = ("T2I", "I2I", "INPAINT")
 _PREVIEW_METHODS = ("auto", "latent2rgb", "taesd", "none")
 _ORG_KEY = "api_key_comfy_org"
-
-_MakePlan = Callable[[Server], Plan]
 
 
 class ComfyUIProvider(LowLevelMethods, ImageProvider):
@@ -114,6 +111,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         self._extra_data = {name: value for name, value in sent.items() if value is not None}
         self._source_roots = as_roots(source_roots)
         self._servers = Servers(server_address, api_key, self._make_client)
+        self._live = LiveJobs()
         named = {"t2i": default_workflow, "i2i": i2i_workflow, "inpaint": inpaint_workflow}
         configured = {mode: name for mode, name in named.items() if name}
         self._chooser = WorkflowChooser(self.library, configured)
@@ -142,22 +140,29 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         self.close()
 
     def close(self) -> None:
-        """Closes connections, and stops the embedded server if one was started."""
+        """Ends what is at work, closes connections, and stops the embedded server if one started.
+
+        Jobs of `generate`, `submit`, `run_workflow` and `wait_for_completion` are cancelled on the
+        server, and waited for up to 10 seconds. The provider can be used again.
+        """
+        self._live.end()
         self._servers.close()
 
     # Generating
 
     def generate(self, request: ImageGenerationRequest) -> ImageGenerationResult:
         """Makes the pictures; a failure is a result with `error` and `error_type`, not a raise."""
-        _check_request(request)
-        return self._run(request, CancelToken(), lambda server: self._plan(request, server))
+        order = self._order(request)
+        with self._live.job() as token:
+            return self._run(request, token, order)
 
     def submit(self, request: ImageGenerationRequest) -> GenerationFuture:
-        """`generate` in the background; the Future's `cancel` also ends the job on the server."""
-        _check_request(request)
-        return start(
-            lambda token: self._run(request, token, lambda server: self._plan(request, server))
-        )
+        """`generate` in the background; the Future's `cancel` also ends the job on the server.
+
+        So do `close` and the end of the process: wait for the results before.
+        """
+        order = self._order(request)
+        return start(lambda token: self._run(request, token, order), self._live)
 
     def run_workflow(
         self, graph: Graph, on_progress: ProgressCallback | None = None
@@ -166,15 +171,14 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
 
         What the editor saves is converted first, with the server's description of its nodes.
         """
-        request = ImageGenerationRequest(prompt="", on_progress=on_progress)
 
-        def plan(server: Server) -> Plan:
+        def load(server: Server) -> Workflow:
             given = plain_graph(graph)
             is_saved = isinstance(given, dict) and is_ui_format(given)
-            workflow = Workflow.from_dict(given, server.object_info() if is_saved else None)
-            return Plan(Choice("given graph", workflow), Prepared(request))
+            return Workflow.from_dict(given, server.object_info() if is_saved else None)
 
-        return self._run(request, CancelToken(), plan)
+        with self._live.job() as token:
+            return self._run(ImageGenerationRequest(""), token, as_given(load, on_progress))
 
     def execute_comfy_workflow(
         self,
@@ -210,18 +214,17 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
             strength=denoise_weight,
         )
 
-        def plan(server: Server) -> Plan:
+        def choose(server: Server) -> Choice:
             if mode_switch_value != "T2I" and image is None:
                 raise InvalidRequestError(f"mode {mode_switch_value} needs an input_image_path")
             path, unused = Path(workflow_file_path), []
             if image is not input_image_path:
                 unused.append('input_image_path is not used in mode "T2I"; pass "I2I" or "INPAINT"')
-            info = server.object_info()
-            workflow = Workflow.from_file(path, info, keep_unknown=True)
-            choice = Choice(path.name, workflow, warnings=unused)
-            return self._prepared(request, choice, info)
+            workflow = Workflow.from_file(path, server.object_info(), keep_unknown=True)
+            return Choice(path.name, workflow, warnings=unused)
 
-        return self._run(request, CancelToken(), plan)
+        with self._live.job() as token:
+            return self._run(request, token, self._order(request, choose))
 
     def build_workflow(self, request: ImageGenerationRequest) -> Graph:
         """The API-format graph that `generate` would queue first; nothing is sent, seeds are drawn.
@@ -233,12 +236,14 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         server: Server | None = None
         info: ObjectInfo | None = None
         try:
-            server = self._servers.pick()
+            placement = Placement(self._servers, self._order(request), self._on_missing)
+            server = self._servers.pick(placement.fit)
             info = server.object_info()
         except ImageGenerationError as error:
             logger.debug("building without a server: %s", error)
-        plan = self._prepared(request, self._chooser.choose(request, info), info)
-        seeded = replace(plan.prepared.request, seed=plan.seeds[0])
+        choice, seeds = self._chooser.choose(request, info), _seeds(request)
+        plan = self._prepared(request, choice, info, seeds[:1], self._servers.own_file)
+        seeded = replace(plan.prepared.request, seed=seeds[0])
         with naming(plan.choice.name):
             graph = plan.choice.workflow.bind(seeded, info).graph
         if server is None or info is None:
@@ -246,74 +251,50 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         replaced, name = server.replacements(graph), plan.choice.name
         return do_without_missing(graph, info, self._on_missing, name, replaced)[0]
 
-    def _plan(self, request: ImageGenerationRequest, server: Server) -> Plan:
-        choice = self._choose(request, server)
-        return self._prepared(request, choice, server.object_info())
-
-    def _choose(self, request: ImageGenerationRequest, server: Server) -> Choice:
-        try:
-            return self._chooser.choose(request, server.object_info())
-        except WorkflowError:  # the missing file may have been put there since the server was asked
-            return self._chooser.choose(request, server.object_info(fresh=True))
+    def _order(
+        self, request: ImageGenerationRequest, choose: Callable[[Server], Choice] | None = None
+    ) -> Order:
+        """The request as it can be given to any server: the seeds and own files stay the same."""
+        _check_request(request)
+        seeds, own_file = _seeds(request), cache(self._servers.own_file)
+        return Order(
+            choose=choose or (lambda server: self._chooser.choose(request, server.object_info())),
+            plan=lambda choice, server: self._prepared(
+                request, choice, server.object_info(), seeds, own_file
+            ),
+            request=request,
+        )
 
     def _prepared(
-        self, request: ImageGenerationRequest, choice: Choice, info: ObjectInfo | None
+        self,
+        request: ImageGenerationRequest,
+        choice: Choice,
+        info: ObjectInfo | None,
+        seeds: list[int],
+        own_file: OwnFile,
     ) -> Plan:
         if choice.is_default and mode_of(request) == "t2i":
             request = _with_default_size(request)
         if choice.model is not None:
             request = replace(request, model=choice.model)
-        files, roots = self._servers.own_file, self._source_roots
-        with naming(choice.name):
-            prepared = prepare(request, choice.workflow, choice.name, roots, files, info)
-        first = request.seed if request.seed is not None else secrets.randbits(_DRAWN_SEED_BITS)
-        seeds = [(first + number) % (MAX_SEED + 1) for number in range(request.num_images)]
+        roots, name = self._source_roots, choice.name
+        with naming(name):
+            prepared = prepare(request, choice.workflow, name, roots, own_file, info)
         return Plan(choice, prepared, seeds)
 
     def _run(
-        self, request: ImageGenerationRequest, token: CancelToken, make_plan: _MakePlan
+        self, request: ImageGenerationRequest, token: CancelToken, order: Order
     ) -> ImageGenerationResult:
         started = time.monotonic()
-        generation: Generation | None = None
+        generation = Generation(token, self._extra_data, self._on_missing)
         failure: ImageGenerationError | None = None
         try:
-            with self._servers.at_work() as server:
-                plan = make_plan(server)
-                generation = Generation(server, plan, token, self._extra_data, self._on_missing)
-                generation.run()
+            Placement(self._servers, order, self._on_missing).run(generation, token)
         except ImageGenerationError as error:
-            error.provider = self.provider_name
             logger.debug("generation failed", exc_info=True)
             failure = error
-        seconds = time.monotonic() - started
-        return self._result(request, generation, failure, seconds)
-
-    def _result(
-        self,
-        request: ImageGenerationRequest,
-        generation: Generation | None,
-        failure: ImageGenerationError | None,
-        seconds: float,
-    ) -> ImageGenerationResult:
-        metadata = dict(generation.metadata) if generation is not None else {}
-        metadata["elapsed_seconds"] = round(seconds, 3)
-        model = generation.model if generation is not None else request.model
-        if failure is not None:
-            result = ImageGenerationResult.failed(failure, self.provider_name, model, metadata)
-        else:
-            result = ImageGenerationResult(True, [], self.provider_name, model, metadata=metadata)
-        if generation is not None:
-            generation.remember(self._servers)
-            result.images = generation.images  # those of a failed one that were finished, too
-            result.recipe = generation.recipe(request)
-        logger.info(
-            "%s: %d image(s) in %.1f s, %s",
-            self.provider_name,
-            len(result.images),
-            seconds,
-            result.error_type or "ok",
-        )
-        return result
+        generation.remember(self._servers)
+        return generation.result(request, failure, time.monotonic() - started)
 
     # What it can do
 
@@ -342,9 +323,10 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
             None,
         )
         try:
-            server = self._servers.pick()
+            placement = Placement(self._servers, self._order(request), self._on_missing)
+            server = self._servers.pick(placement.fit)
             is_embedded = server.is_embedded
-            choice = self._choose(request, server)
+            choice = placement.choice_on(server)
             name, model = choice.name, choice.model
         except ImageGenerationError as error:
             logger.debug("identified without a server: %s", error)
@@ -370,6 +352,12 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
 def _check_request(request: object) -> None:
     if not isinstance(request, ImageGenerationRequest):
         raise TypeError(f"not an ImageGenerationRequest but a {type(request).__name__}")
+
+
+def _seeds(request: ImageGenerationRequest) -> list[int]:
+    """A seed for each picture: the request's and those after it, or after one that is drawn."""
+    first = request.seed if request.seed is not None else secrets.randbits(_DRAWN_SEED_BITS)
+    return [(first + number) % (MAX_SEED + 1) for number in range(request.num_images)]
 
 
 def _with_default_size(request: ImageGenerationRequest) -> ImageGenerationRequest:

@@ -259,7 +259,7 @@ def _without_missing(
     """The graph without the nodes that the server lacks, and a sentence for each of them."""
     if info is None:
         return graph, []
-    from comfyui.generation import do_without_missing
+    from comfyui.fitting import do_without_missing
 
     name = workflow.source or "given"
     return do_without_missing(graph, info, "bypass", name, replaced)

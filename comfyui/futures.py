@@ -8,6 +8,7 @@ from concurrent.futures import Future, InvalidStateError
 from typing import TypeVar
 
 from comfyui.cancelling import CancelToken
+from comfyui.live_jobs import LiveJobs
 from image_provider import ImageGenerationResult
 
 T = TypeVar("T")
@@ -56,8 +57,30 @@ class GenerationFuture(Future[ImageGenerationResult]):
             self.set_running_or_notify_cancel()
 
 
-def start(make: Callable[[CancelToken], ImageGenerationResult]) -> GenerationFuture:
-    """Starts `make` in a thread of its own and gives the Future of its result."""
-    future = GenerationFuture(CancelToken())
-    threading.Thread(target=future.work, args=(make,), name="generation").start()
+def start(
+    make: Callable[[CancelToken], ImageGenerationResult], jobs: LiveJobs | None = None
+) -> GenerationFuture:
+    """Starts `make` in a thread of its own, one of these jobs, and gives the Future of its result.
+
+    The end of the process cancels it and does not wait for its result.
+    """
+    token, live = CancelToken(), jobs if jobs is not None else _NOBODYS
+    future = GenerationFuture(token)
+
+    def work() -> None:
+        try:
+            future.work(make)
+        finally:
+            live.leave(token)
+
+    thread = threading.Thread(target=work, name="generation", daemon=True)
+    live.enter(token, thread)  # before it starts: the process may end in between
+    try:
+        thread.start()
+    except BaseException:
+        live.leave(token)
+        raise
     return future
+
+
+_NOBODYS = LiveJobs()

@@ -1,7 +1,8 @@
-"""One request on one server: upload; then bind, check, submit, wait, fetch, for each picture.
+"""One request at work: upload; then bind, check, submit, wait, fetch, for each picture.
 
 Owns the order of these steps and what the result tells of them. Which workflow and which server it
-is has been decided before. Knows no settings and no other provider.
+is has been decided before; when a server did not take a job, the rest can be made on another. Knows
+no settings and no other provider.
 """
 
 from __future__ import annotations
@@ -10,34 +11,50 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from comfyui.binding import BoundWorkflow
 from comfyui.cancelling import CancelToken
 from comfyui.choosing import Choice
+from comfyui.fitting import (
+    OnMissingNode,
+    blocking_problems,
+    do_without_missing,
+    naming,
+    refused,
+)
 from comfyui.following import Found, Spot
-from comfyui.graph import Graph, output_nodes, upstream
-from comfyui.jobs import Job
-from comfyui.missing_nodes import bypass_missing
+from comfyui.graph import Graph
+from comfyui.job_errors import JobNotAccepted
+from comfyui.jobs import FinishedJob, Job
 from comfyui.object_info import ObjectInfo
 from comfyui.prompt_errors import describe_node_errors
-from comfyui.replacements import Replacements, left_to_server
 from comfyui.reporting import ProgressReporter, describe_bindings, report_ignored
 from comfyui.results import fetch_images
-from comfyui.servers import Server, Servers
+from comfyui.server import Server
+from comfyui.servers import Servers
 from comfyui.source_upload import Prepared
 from comfyui.tracing import Tracer
-from comfyui.validation import WorkflowProblem
 from comfyui.workflow import Workflow
-from image_provider import ImageGenerationRequest, WorkflowError
+from image_provider import (
+    ImageGenerationError,
+    ImageGenerationRequest,
+    ImageGenerationResult,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+)
 
 logger = logging.getLogger(__name__)
 
 PROVIDER = "comfyui"
-OnMissingNode = Literal["bypass", "error"]
-"""What becomes of a node that the server lacks: passed through where it can be, or refused."""
-_LEFT_TO_THE_SERVER = frozenset({"missing_file", "unknown_node"})
-"""It looks for input files itself, and newer ones replace classes that were renamed."""
+
+
+class NotSent(Exception):
+    """The server failed, and certainly has no job of this that was not finished before."""
+
+    def __init__(self, error: ImageGenerationError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass(frozen=True)
@@ -53,38 +70,52 @@ class Plan:
 
 
 class Generation:
-    """A plan at work; `images` and `metadata` fill as it goes and outlive a failure."""
+    """One request at work; `images` and `metadata` fill as it goes and outlive a failure."""
 
     def __init__(
         self,
-        server: Server,
-        plan: Plan,
         token: CancelToken,
         extra_data: Mapping[str, Any],
         on_missing: OnMissingNode = "bypass",
     ) -> None:
-        self._name = plan.choice.name
-        self._on_missing = on_missing
-        self._server = server
-        self._client = server.client
-        self._plan = plan
-        self._request = plan.prepared.request
         self._token = token
         self._extra_data = extra_data
+        self._on_missing = on_missing
         self._reporter: ProgressReporter | None = None
-        if self._request.on_progress is not None:
-            jobs = max(1, len(plan.seeds))
-            self._reporter = ProgressReporter(self._request.on_progress, jobs, self._client.clock)
+        self._kept: list[tuple[Server, FinishedJob, list[str]]] = []
         self.images: list[dict[str, Any]] = []
         self.first_graph: Graph | None = None
-        self.metadata: dict[str, Any] = {
+        self.metadata: dict[str, Any] = {}
+
+    def run_on(self, server: Server, plan: Plan) -> None:
+        """Makes every picture that is not made yet; raises ImageGenerationError at a failure.
+
+        Raises NotSent where another server may make the rest; then this can be called for that one.
+        """
+        self._begin(server, plan)
+        with naming(self._name):
+            self._run()
+
+    def _begin(self, server: Server, plan: Plan) -> None:
+        self._server, self._client = server, server.client
+        self._plan, self._name = plan, plan.choice.name
+        self._request = plan.prepared.request
+        if self._reporter is None and self._request.on_progress is not None:
+            jobs = max(1, len(plan.seeds))
+            self._reporter = ProgressReporter(self._request.on_progress, jobs, self._client.clock)
+        if not self._kept:
+            self.first_graph, self.metadata = None, {}
+        self.metadata |= {
             "server": server.name,
             "workflow": plan.choice.name,
-            "prompt_ids": [],
+            "prompt_ids": self.metadata.get("prompt_ids", []),
             "ignored": [],
-            "warnings": list(plan.choice.warnings),
+            "warnings": _joined(self.metadata.get("warnings", []), plan.choice.warnings),
             **plan.prepared.notes,
         }
+        servers = dict.fromkeys([*(kept for kept, _, _ in self._kept), server])
+        if len(servers) > 1:
+            self.metadata["servers"] = [str(each.client.address) for each in servers]
 
     @property
     def model(self) -> str | None:
@@ -104,14 +135,28 @@ class Generation:
 
     def remember(self, servers: Servers) -> None:
         """Tells which server has the jobs and files of this one."""
-        urls = [image["url"] for image in self.images if image["url"] is not None]
-        files = [self._client.address.file_of(url) for url in urls]
-        servers.remember(self._server, [*self.metadata["prompt_ids"], *files])
+        for server, job, urls in self._kept:
+            files = [server.client.address.file_of(url) for url in urls]
+            servers.remember(server, [job.prompt_id, *files])
 
-    def run(self) -> None:
-        """Makes every picture; raises ImageGenerationError at the first that fails."""
-        with naming(self._name):
-            self._run()
+    def result(
+        self, request: ImageGenerationRequest, failure: ImageGenerationError | None, seconds: float
+    ) -> ImageGenerationResult:
+        """What the caller gets, of a failure too: the pictures that were finished are in it."""
+        has_begun = bool(self.metadata)
+        metadata = {**self.metadata, "elapsed_seconds": round(seconds, 3)}
+        model = self.model if has_begun else request.model
+        if failure is not None:
+            failure.provider = PROVIDER
+            result = ImageGenerationResult.failed(failure, PROVIDER, model, metadata)
+        else:
+            result = ImageGenerationResult(True, [], PROVIDER, model, metadata=metadata)
+        if has_begun:
+            result.images = self.images
+            result.recipe = self.recipe(request)
+        told = (PROVIDER, len(result.images), seconds, result.error_type or "ok")
+        logger.info("%s: %d image(s) in %.1f s, %s", *told)
+        return result
 
     def _run(self) -> None:
         if not self._plan.seeds:
@@ -119,21 +164,28 @@ class Generation:
             return
         for warning in self._plan.choice.warnings:
             logger.warning("%s", warning)
-        self._upload()
-        info = self._server.object_info()
-        for number, seed in enumerate(self._plan.seeds):
-            bound = self._plan.choice.workflow.bind(replace(self._request, seed=seed), info)
-            replaced = self._server.replacements(bound.graph)
-            graph, notes = do_without_missing(
-                bound.graph, info, self._on_missing, self._name, replaced
-            )
-            if number == 0:
-                self._note_binding(bound)
-                self.metadata["warnings"] += notes
-                for note in notes:
-                    logger.warning("%s", note)
-                self._check(graph)
+        with nothing_sent():
+            self._upload()
+            info = self._server.object_info()
+        already = len(self._kept)
+        for number, seed in enumerate(self._plan.seeds[already:]):
+            self._token.check()
+            with nothing_sent():
+                graph = self._graph(seed, info, is_first=number == 0)
             self._run_graph(graph)
+
+    def _graph(self, seed: int, info: ObjectInfo, *, is_first: bool) -> Graph:
+        """The graph for one picture; the first one here is looked into, and told of."""
+        bound = self._plan.choice.workflow.bind(replace(self._request, seed=seed), info)
+        replaced = self._server.replacements(bound.graph)
+        graph, notes = do_without_missing(bound.graph, info, self._on_missing, self._name, replaced)
+        if is_first:
+            self._note_binding(bound)
+            self.metadata["warnings"] = _joined(self.metadata["warnings"], notes)
+            for note in notes:
+                logger.warning("%s", note)
+            self._check(graph)
+        return graph
 
     def _upload(self) -> None:
         """Sends the images; where the server chose another name, the request takes that."""
@@ -177,78 +229,39 @@ class Generation:
             on_change=None if reporter is None else lambda job: reporter.job_changed(job, graph),
             token=self._token,
         )
-        finished = job.run()
+        try:
+            finished = job.run()
+        except JobNotAccepted as error:
+            raise NotSent(error) from error
+        urls: list[str] = []
+        self._kept.append((self._server, finished, urls))
+        self._note_end(finished, graph)
+        if reporter is not None:
+            reporter.downloading()
+        images = fetch_images(self._client, finished, graph, seed_of(graph), self._token)
+        self.images += images
+        urls += [image["url"] for image in images if image["url"] is not None]
+        if reporter is not None:
+            reporter.job_done()
+
+    def _note_end(self, finished: FinishedJob, graph: Graph) -> None:
         self.metadata["prompt_ids"].append(finished.prompt_id)
         self.metadata["warnings"] += describe_node_errors(finished.node_errors, graph)
         if finished.texts:
             self.metadata.setdefault("texts", []).append(dict(finished.texts))
-        if reporter is not None:
-            reporter.downloading()
-        self.images += fetch_images(self._client, finished, graph, seed_of(graph), self._token)
-        if reporter is not None:
-            reporter.job_done()
 
 
 @contextmanager
-def naming(name: str) -> Iterator[None]:
-    """A WorkflowError raised in the block tells which workflow it is, once."""
+def nothing_sent() -> Iterator[None]:
+    """A server that does not answer in the block has no job of it."""
     try:
         yield
-    except WorkflowError as error:
-        if error.file is not None:
-            raise
-        message = f"workflow {name}: {error}"
-        raise replace(error, message=message, file=name) from error.__cause__
+    except (ProviderUnavailableError, ProviderTimeoutError) as error:
+        raise NotSent(error) from error
 
 
-def do_without_missing(
-    graph: Graph,
-    info: ObjectInfo,
-    on_missing: OnMissingNode,
-    name: str,
-    replacements: Replacements,
-) -> tuple[Graph, list[str]]:
-    """The graph without the nodes that the server lacks, and a sentence for each of them.
-
-    Those that the server itself replaces stay. Raises WorkflowError for one that nothing can stand
-    in for, or for any with "error".
-    """
-    kept = left_to_server(graph, replacements)
-    if on_missing == "error":
-        found = Workflow(graph).validate(info, replacements)
-        problems = [problem for problem in found if problem.kind == "unknown_node"]
-        if problems:
-            raise refused(name, problems)
-    with naming(name):
-        done = bypass_missing(graph, info, kept)
-    for node_id in kept:
-        # Servers of the first versions that replace fail without it (KeyError, so HTTP 500).
-        done.graph[node_id].setdefault("_meta", {})
-    return done.graph, [str(node) for node in done.bypassed]
-
-
-def blocking_problems(workflow: Workflow, info: ObjectInfo) -> list[WorkflowProblem]:
-    """What the server would certainly refuse: it runs a graph in which one output is sound."""
-    problems = [p for p in workflow.validate(info) if p.kind not in _LEFT_TO_THE_SERVER]
-    graph = workflow.graph
-    faulty = {problem.node_id for problem in problems}
-    for node_id in output_nodes(graph, info):
-        if faulty.isdisjoint(upstream(graph, [node_id])):
-            return []
-    return problems
-
-
-def refused(name: str, problems: list[WorkflowProblem]) -> WorkflowError:
-    """The error that lists every problem of a workflow."""
-    first = problems[0]
-    return WorkflowError(
-        f"workflow {name}: " + "; ".join(problem.message for problem in problems),
-        file=name,
-        node_id=first.node_id,
-        class_type=first.class_type,
-        input_name=first.input_name,
-        problems=problems,
-    )
+def _joined(first: list[str], second: list[str]) -> list[str]:
+    return list(dict.fromkeys([*first, *second]))
 
 
 def seed_of(graph: Graph) -> int | None:

@@ -14,14 +14,22 @@ from typing import Any, TypeVar
 
 from comfyui.client import ComfyUIClient
 from comfyui.graph import Graph, find_by_class, plain_graph
-from comfyui.jobs import wait_for_prompt
+from comfyui.jobs import Job
+from comfyui.live_jobs import LiveJobs
 from comfyui.outputs import parse_outputs
+from comfyui.placing import Placement, as_given
 from comfyui.repeating import repeated
 from comfyui.results import fetch_file, select_outputs
-from comfyui.servers import Server, Servers
+from comfyui.server import Server
+from comfyui.servers import Servers
 from comfyui.tracker import JobTracker
 from comfyui.workflow import Workflow
-from image_provider import ImageGenerationError, InvalidRequestError
+from image_provider import (
+    ImageGenerationError,
+    InvalidRequestError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+)
 
 _MODEL_FOLDERS = ("checkpoints", "diffusion_models")
 _UPLOAD_ROUNDS = 4
@@ -33,6 +41,7 @@ class LowLevelMethods:
     """A part of ComfyUIProvider, which has the attributes."""
 
     _servers: Servers
+    _live: LiveJobs
     _extra_data: Mapping[str, Any]
 
     def queue_prompt(self, prompt_json: Graph, client_id: str | None = None) -> str:
@@ -41,14 +50,19 @@ class LowLevelMethods:
         Raises WorkflowError for what is no graph before anything is sent.
         """
         graph = plain_graph(prompt_json)
-        Workflow.from_dict(graph)
-        with self._servers.at_work() as server:
-            accepted = server.client.post_prompt(
-                graph,
-                prompt_id=str(uuid.uuid4()),
-                client_id=client_id,
-                extra_data=self._extra_data,
-            )
+        workflow = Workflow.from_dict(graph)
+        fitting = Placement(self._servers, as_given(lambda server: workflow))
+        with self._servers.at_work(fitting.fit) as server:
+            try:
+                accepted = server.client.post_prompt(
+                    graph,
+                    prompt_id=str(uuid.uuid4()),
+                    client_id=client_id,
+                    extra_data=self._extra_data,
+                )
+            except (ProviderUnavailableError, ProviderTimeoutError):
+                server.doubt()
+                raise
         self._servers.remember(server, [accepted.prompt_id])
         return accepted.prompt_id
 
@@ -102,9 +116,11 @@ class LowLevelMethods:
 
         Raises ProviderTimeoutError after it has cancelled the job.
         """
-        client = self._server_of(_checked_id(prompt_id)).client
-        finished, graph = wait_for_prompt(client, prompt_id, timeout)
-        return [fetch_file(client, file) for file in select_outputs(finished.outputs, graph)]
+        with self._live.job() as token:
+            client = self._server_of(_checked_id(prompt_id)).client
+            waiting = Job(client, {}, prompt_id=prompt_id, timeout=timeout, token=token)
+            files, graph = waiting.attend().outputs, _graph_of(client, prompt_id)
+            return [fetch_file(client, file, token) for file in select_outputs(files, graph)]
 
     def _server_of(self, prompt_id: str) -> Server:
         """The server that has a prompt; any of them when none says so."""
@@ -113,6 +129,14 @@ class LowLevelMethods:
             return servers[0]
         found = _first_answer(servers, lambda client: _has_prompt(client, prompt_id))
         return servers[0] if found is None else found[0]
+
+
+def _graph_of(client: ComfyUIClient, prompt_id: str) -> Graph:
+    """The graph that a prompt was queued with, as the history tells it; else an empty one."""
+    match client.history(prompt_id).get(prompt_id):
+        case {"prompt": [_, _, dict(graph), *_]}:
+            return graph
+    return {}
 
 
 def _checked_id(prompt_id: object) -> str:

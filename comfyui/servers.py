@@ -1,8 +1,8 @@
 """The servers that a provider works with: one or several, or an embedded one of its own.
 
-Owns which server a job goes to, which one has a job or file, and for how long an answer about a
-server is believed. Knows no request. An embedded server is started when it is first needed, and
-stopped by `close`.
+Owns which server a job goes to, and which one has a job or file. Knows no request: what a server
+lacks for one is told by whoever asks. An embedded server is started when it is first needed, and
+stopped by `close`. Whoever works with servers has `Server` from here, too.
 """
 
 from __future__ import annotations
@@ -10,101 +10,43 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from comfyui.address import ServerAddress, parse_address, parse_addresses
 from comfyui.client import ComfyUIClient
-from comfyui.graph import Graph
-from comfyui.object_info import ObjectInfo
+from comfyui.fitting import Fit, InputFile, Rank
+from comfyui.live_jobs import end_first_at_exit
 from comfyui.repeating import repeated
-from comfyui.replacements import Replacements, lacks_classes, read_replacements
-from image_provider import ConfigurationError, ImageGenerationError, ProviderUnavailableError
+from comfyui.server import EMBEDDED, REMEMBER_SECONDS
+from comfyui.server import Server as Server
+from image_provider import (
+    AuthenticationError,
+    ConfigurationError,
+    ImageGenerationError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    WorkflowError,
+)
 
 if TYPE_CHECKING:
     from comfyui.embedded import EmbeddedServer
 
 logger = logging.getLogger(__name__)
 
-EMBEDDED = "embedded"
-_REMEMBER_SECONDS = 5.0
-"""How long an answer whether a server is there is believed."""
-_OBJECT_INFO_SECONDS = 60.0
-"""How long a server's node classes and model lists are believed."""
+_LONGEST_SECONDS = 60.0
+"""How long a failure is at most, while other servers answer: each look may take seconds."""
 _MOST_REMEMBERED = 10_000
 """Jobs and files of which it is remembered which server has them."""
+_MOST_TOLD = 5
+"""Things that a message tells of what another server lacks."""
+_NO_USE = (ProviderUnavailableError, ProviderTimeoutError, AuthenticationError)
 
 Answer = TypeVar("Answer")
-
-
-class Server:
-    """One server and what is remembered of it; safe for many threads."""
-
-    def __init__(self, client: ComfyUIClient) -> None:
-        self.client = client
-        self.is_embedded = False
-        self.jobs_in_hand = 0
-        self.last_turn = 0
-        self._checked_at: float | None = None
-        self._failure: ImageGenerationError | None = None
-        self._stats: dict[str, Any] = {}
-        self._object_info: ObjectInfo | None = None
-        self._object_info_at = 0.0
-        self._replacements: Replacements | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        """What results call it: its address, or "embedded"."""
-        return EMBEDDED if self.is_embedded else str(self.client.address)
-
-    def stats(self) -> dict[str, Any]:
-        """/system_stats, at most a few seconds old; raises what keeps it from being used."""
-        with self._lock:
-            now = self.client.clock()
-            if self._checked_at is None or now - self._checked_at > _REMEMBER_SECONDS:
-                self._ask()
-                self._checked_at = self.client.clock()
-            if self._failure is not None:
-                raise self._failure.with_traceback(None)
-            return self._stats
-
-    def _ask(self) -> None:
-        self._failure = None
-        try:
-            self._stats = self.client.system_stats()
-        except ImageGenerationError as error:
-            self._failure = error
-        else:
-            self.is_embedded = self._stats["system"].get(EMBEDDED) is True
-
-    def object_info(self, *, fresh: bool = False) -> ObjectInfo:
-        """The server's node classes and model lists, at most a minute old unless `fresh`."""
-        with self._lock:
-            age = self.client.clock() - self._object_info_at
-            if self._object_info is None or fresh or age > _OBJECT_INFO_SECONDS:
-                found = repeated(self.client.object_info, self.client, times=2)
-                self._object_info = ObjectInfo.from_dict(found)
-                self._object_info_at = self.client.clock()
-                self._replacements = None
-            return self._object_info
-
-    def replacements(self, graph: Graph) -> Replacements:
-        """What the server replaces; asked only for a graph with a class that it lacks.
-
-        As old as the node classes.
-        """
-        info = self.object_info()
-        if not lacks_classes(graph, info):
-            return {}
-        with self._lock:
-            if self._replacements is None:
-                found = repeated(self.client.node_replacements, self.client, times=2)
-                self._replacements = read_replacements(found, info)
-            return self._replacements
 
 
 class Servers:
@@ -128,51 +70,132 @@ class Servers:
                 self._start_embedded()
             return list(self._servers)
 
-    def pick(self) -> Server:
-        """A server that answers, the one with the least to do; raises when none does."""
-        lengths = self._queue_lengths()
-        with self._lock:
-            return _least_busy(lengths)
+    def pick(self, examine: Examine | None = None) -> Server:
+        """The server that a job would go to; raises when none can be used."""
+        return self._choose(examine, (), lambda server: None)[0]
 
     @contextmanager
-    def at_work(self) -> Iterator[Server]:
-        """`pick` for a job, which is counted as that server's until the end of the block."""
-        lengths = self._queue_lengths()
-        with self._lock:
-            server = _least_busy(lengths)
-            server.jobs_in_hand += 1
-            server.last_turn = next(self._turns)
+    def at_work(
+        self, examine: Examine | None = None, tried: Collection[Server] = ()
+    ) -> Iterator[Server]:
+        """A server for a job, which is counted as that server's until the end of the block.
+
+        It is the one with the least to do of those that fit best by `examine`, which nobody asks
+        where there is no choice; those in `tried` are out of it. When none fits, a WorkflowError
+        in the block tells what the others lack, too.
+        """
+        server, fits = self._choose(examine, tried, self._take)
         try:
             yield server
+        except WorkflowError as error:
+            others = self._lacking_elsewhere(server, fits, tried) if examine is not None else ""
+            if not others:
+                raise
+            raise replace(error, message=f"{error}. {others}") from error.__cause__
         finally:
             with self._lock:
                 server.jobs_in_hand -= 1
 
-    def _queue_lengths(self) -> list[tuple[Server, int]]:
+    def _take(self, server: Server) -> None:
+        server.jobs_in_hand += 1
+        server.last_turn = next(self._turns)
+
+    def _choose(
+        self, examine: Examine | None, tried: Collection[Server], take: Callable[[Server], None]
+    ) -> tuple[Server, Fits]:
+        """The choice, taken before anybody else can make another, and how the servers fit.
+
+        A server that was not examined is hoped to fit. So those with less to do are examined, and
+        only until one of them fits; the last word is spoken under the lock, with the jobs that
+        others have taken meanwhile. Lists that are a minute old count only where one is enough.
+        """
+        loads, fits = dict(self._queue_lengths(tried)), dict[Server, Fit]()
+        is_fresh = False
+        while True:
+            with self._lock:
+                best = min(loads, key=lambda server: _cost(server, loads[server], fits))
+                fit = fits.get(best)
+                is_open = examine is not None and len(loads) > 1 and fit is None
+                is_too_bad = fit is not None and fit.rank is Rank.NOT and not is_fresh
+                if not is_open and not is_too_bad:
+                    take(best)
+                    return best, fits
+            if is_too_bad:
+                is_fresh, fits = True, {}
+            elif examine is not None:
+                self._examine(best, partial(examine, best, is_fresh), loads, fits)
+
+    def _examine(
+        self, server: Server, ask: Callable[[], Fit], loads: dict[Server, int], fits: Fits
+    ) -> None:
+        """Notes how a job fits; a server that fails to tell is out of this choice."""
+        try:
+            fits[server] = ask()
+        except _NO_USE as error:
+            server.doubt()
+            del loads[server]
+            if not loads:
+                raise
+            self._leave_out(server, error)
+
+    def _lacking_elsewhere(self, server: Server, fits: Fits, tried: Collection[Server]) -> str:
+        """What keeps the other servers from a job that this one cannot do; "" for nothing."""
+        own = fits.get(server)
+        if own is not None and own.rank is not Rank.NOT:
+            return ""
+        others = [each for each in self.all() if each is not server and each not in tried]
+        if not others:
+            return ""
+        told = (f"{each.client.address} {_shortcoming(fits.get(each), own)}" for each in others)
+        return f"That is {server.client.address}; no other server can do it: {'; '.join(told)}"
+
+    def _queue_lengths(self, tried: Collection[Server]) -> list[tuple[Server, int]]:
         if len(self.all()) == 1:
             return [(server, 0) for server in self.answering()]
-        return self._ask_each(_queue_length)
+        return self._ask_each(_queue_length, tried)
 
     def answering(self) -> list[Server]:
         """Every server that can be used now; raises when none can."""
         return [server for server, _ in self._ask_each(Server.stats)]
 
-    def _ask_each(self, ask: Callable[[Server], Answer]) -> list[tuple[Server, Answer]]:
-        servers = self.all()
-        if len(servers) == 1:
-            return [(servers[0], ask(servers[0]))]
+    def _ask_each(
+        self, ask: Callable[[Server, float], Answer], tried: Collection[Server] = ()
+    ) -> list[tuple[Server, Answer]]:
+        servers = [server for server in self.all() if server not in tried]
+        if len(servers) == 1 and not tried:
+            return [(servers[0], ask(servers[0], REMEMBER_SECONDS))]
+        failures: list[str] = []
+        for longest in (_LONGEST_SECONDS, REMEMBER_SECONDS):
+            answers, failures = self._answers(servers, ask, longest)
+            if answers:
+                return answers
+        raise ProviderUnavailableError("none of the servers can be used: " + "; ".join(failures))
+
+    def _answers(
+        self, servers: list[Server], ask: Callable[[Server, float], Answer], longest: float
+    ) -> tuple[list[tuple[Server, Answer]], list[str]]:
         answers, failures = [], []
         for server in servers:
             try:
-                answers.append((server, ask(server)))
+                answers.append((server, ask(server, longest)))
             except ImageGenerationError as error:
-                logger.warning("server %s is left out: %s", server.name, error)
+                self._leave_out(server, error)
                 failures.append(str(error))
-        if not answers:
-            raise ProviderUnavailableError(
-                "none of the servers can be used: " + "; ".join(failures)
-            )
-        return answers
+            else:
+                self._take_back(server)
+        return answers, failures
+
+    def _leave_out(self, server: Server, error: ImageGenerationError) -> None:
+        with self._lock:
+            is_news, server.is_left_out = not server.is_left_out, True
+        level = logging.WARNING if is_news else logging.DEBUG
+        logger.log(level, "server %s is left out: %s", server.client.address, error)
+
+    def _take_back(self, server: Server) -> None:
+        with self._lock:
+            is_news, server.is_left_out = server.is_left_out, False
+        if is_news:
+            logger.info("server %s can be used again", server.client.address)
 
     def remember(self, server: Server, keys: Iterable[Hashable]) -> None:
         """Takes note of what this server has: prompt ids, and files as /view takes them."""
@@ -188,6 +211,15 @@ class Servers:
         with self._lock:
             server = self._known.get(key)
         return self.answering() if server is None else [server]
+
+    def missing_files(self, server: Server, files: Iterable[InputFile]) -> list[str]:
+        """The files that a server has not got, or only others of the same name."""
+        return [file.name for file in files if not self._has_file(server, file)]
+
+    def _has_file(self, server: Server, file: InputFile) -> bool:
+        with self._lock:
+            owner = self._known.get(file.place)
+        return server.has_file(file.place) if owner is None else owner is server
 
     def own_file(self, url: str) -> bytes | None:
         """The file behind a /view URL of one of the servers; None for any other URL."""
@@ -219,23 +251,36 @@ class Servers:
             self._embedded = EmbeddedServer().start()
         except OSError as error:
             raise ProviderUnavailableError(f"the embedded server did not start: {error}") from error
+        end_first_at_exit()  # what stops it at exit was registered by its start
         self._servers = [Server(self._make_client(parse_address(self._embedded.address)))]
 
 
-def _queue_length(server: Server) -> int:
-    server.stats()
-    return server.client.queue_length()
+def _queue_length(server: Server, longest: float) -> int:
+    server.stats(longest)
+    try:
+        return server.client.queue_length()
+    except ImageGenerationError:
+        server.doubt()
+        raise
 
 
-def _least_busy(lengths: list[tuple[Server, int]]) -> Server:
-    """The server with the fewest jobs, queued there or on their way; the others' turn at a tie."""
-
-    def load(entry: tuple[Server, int]) -> tuple[int, int]:
-        server, length = entry
-        # Most of those in hand are in the queue already, so they are not counted twice.
-        return max(length, server.jobs_in_hand), server.last_turn
-
-    return min(lengths, key=load)[0]
+def _cost(server: Server, length: int, fits: Fits) -> tuple[int, int, int]:
+    """What makes a server better for a job is less; the others' turn at a tie."""
+    rank = fits[server].rank if server in fits else Rank.WHOLE
+    # Most of those in hand are in the queue already, so they are not counted twice.
+    return rank, max(length, server.jobs_in_hand), server.last_turn
 
 
+def _shortcoming(fit: Fit | None, compared: Fit | None) -> str:
+    if fit is None:
+        return "cannot be used now"
+    if compared is not None and fit.lacks == compared.lacks:
+        return "lacks the same"
+    told, more = fit.lacks[:_MOST_TOLD], len(fit.lacks) - _MOST_TOLD
+    return f"lacks things too ({', '.join(told)}{f' and {more} more' if more > 0 else ''})"
+
+
+Examine = Callable[[Server, bool], Fit]
+"""How a job fits a server; the second argument asks for lists that are read now."""
+Fits = dict[Server, Fit]
 MakeClient = Callable[[ServerAddress], ComfyUIClient]

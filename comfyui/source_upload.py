@@ -82,7 +82,7 @@ def prepare(
     for a size that no latent can have, and for what no node's input can be; WorkflowError for a
     workflow that the request cannot be bound to.
     """
-    cleaned = replace(request, extra=_plain_inputs(request))
+    cleaned = replace(request, extra=plain_inputs(request))
     multiple = size_multiple(workflow.graph)
     if request.source_image is None:
         if request.mask_image is not None:
@@ -144,7 +144,8 @@ def _places(
     return _Places(taking("source_image_url"), taking("mask_image_url"), missing, has_size)
 
 
-def _plain_inputs(request: ImageGenerationRequest) -> dict[str, Any]:
+def plain_inputs(request: ImageGenerationRequest) -> dict[str, Any]:
+    """What `extra` holds for nodes, as JSON has it; InvalidRequestError for what that lacks."""
     try:
         return {key: plain(value, f"extra[{key!r}]") for key, value in request.node_inputs.items()}
     except TypeError as error:

@@ -94,7 +94,8 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
 }
 PRINTERS = ("convert_cli.py", "image_cli.py", "workflow_cli.py")
 PURE_MODULES = {
-    f"comfyui/{name}.py" for name in ("binding", "events", "object_info", "survey", "workflow")
+    f"comfyui/{name}.py"
+    for name in ("binding", "events", "fitting", "object_info", "survey", "workflow")
 }
 PURE_MODULES |= {
     f"comfyui/ui_format/{path.name}" for path in (ROOT / "comfyui/ui_format").glob("*.py")
@@ -102,7 +103,8 @@ PURE_MODULES |= {
 IMPURE = {"http", "image_io", "requests", "socket", "threading", "time", "websocket"}
 IMPURE |= {"urllib.request"}
 IMPURE |= {"comfyui.client", "comfyui.sockets"}
-CLIENT_SIDE = {"comfyui.client", "comfyui.jobs", "comfyui.servers", "comfyui.sockets"}
+CLIENT_SIDE = {"comfyui.client", "comfyui.jobs", "comfyui.server", "comfyui.servers"}
+CLIENT_SIDE |= {"comfyui.sockets"}
 VENDORS = ("openai", "black_forest_labs", "fal", "together", "replicate")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home|Users|root|work|tmp)/\w|\b[A-Z]:[\\/]+Users\b")
 

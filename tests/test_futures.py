@@ -9,7 +9,9 @@ import pytest
 
 from comfyui.cancelling import CancelToken
 from comfyui.futures import GenerationFuture, start
-from image_provider import ImageGenerationResult
+from comfyui_provider import ComfyUIProvider
+from image_provider import ImageGenerationRequest, ImageGenerationResult
+from tests.job_support import PATIENCE, server_with
 
 RESULT = ImageGenerationResult(True, [], "comfyui", None)
 
@@ -79,3 +81,30 @@ def test_work_that_was_cancelled_before_it_began_is_not_begun():
     assert wait([future], timeout=0).done == {future}
     with pytest.raises(CancelledError):
         future.result(0)
+
+
+def test_a_hundred_submits_at_once_take_a_thread_each_and_all_succeed():
+    before, peak = threading.active_count(), []
+    all_there = threading.Barrier(100, lambda: peak.append(threading.active_count()))
+
+    def submitted(provider, seed):
+        first = [True]
+
+        def on_progress(update):
+            if first:
+                first.clear()
+                all_there.wait(PATIENCE * 3)  # none ends before all have begun
+
+        return provider.submit(
+            ImageGenerationRequest(
+                "a fox", width=64, height=64, steps=1, seed=seed, on_progress=on_progress
+            )
+        )
+
+    with server_with() as server, ComfyUIProvider(server.address) as provider:
+        own = threading.active_count() - before
+        futures = [submitted(provider, seed) for seed in range(100)]
+        results = [future.result(PATIENCE * 6) for future in futures]
+        assert server.stats.posts == 100
+    assert [result.images[0]["seed"] for result in results] == list(range(100))
+    assert peak == [before + own + 100]

@@ -1,4 +1,4 @@
-"""The pure parts of a generation: what keeps it from being sent, what a graph tells of itself."""
+"""What a graph tells of itself, and what becomes of nodes that the server lacks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,12 @@ from pathlib import Path
 import pytest
 
 from comfyui.client import ComfyUIClient
-from comfyui.generation import blocking_problems, model_of, refused, seed_of
-from comfyui.object_info import ObjectInfo
+from comfyui.generation import model_of, seed_of
 from comfyui.workflow import Workflow
 from comfyui_provider import ComfyUIProvider
 from image_provider import ImageGenerationRequest, ImageStyle
 
 ROOT = Path(__file__).parent.parent / "workflows" / "comfyui"
-DATA = Path(__file__).parent / "data" / "object_info"
-
-
-@pytest.fixture(scope="module")
-def info():
-    return ObjectInfo.from_dict(json.loads((DATA / "0.26.0.json").read_text("utf-8")))
 
 
 def save(node_id):
@@ -30,42 +23,6 @@ def save(node_id):
 def empty(width):
     inputs = {"width": width, "height": 8, "batch_size": 1, "color": 0}
     return {"class_type": "EmptyImage", "inputs": inputs}
-
-
-def kinds(graph, info):
-    return [problem.kind for problem in blocking_problems(Workflow.from_dict(graph), info)]
-
-
-def test_a_sound_graph_is_sent(info):
-    assert kinds({"1": empty(8), "2": save("1")}, info) == []
-
-
-def test_a_fault_on_the_way_to_the_only_output_blocks(info):
-    assert kinds({"1": empty(0), "2": save("1")}, info) == ["out_of_range"]
-
-
-def test_one_sound_output_is_enough_for_the_server(info):
-    graph = {"1": empty(0), "2": save("1"), "3": empty(8), "4": save("3")}
-    assert kinds(graph, info) == []
-
-
-def test_a_graph_without_an_output_blocks(info):
-    assert kinds({"1": empty(8)}, info) == ["no_output"]
-
-
-def test_input_files_and_unknown_classes_are_left_to_the_server(info):
-    graph = {"1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}}, "2": save("1")}
-    assert kinds(graph, info) == []
-    renamed = {"1": {"class_type": "OldName", "inputs": {}}, "2": save("1")}
-    assert kinds(renamed, info) == []
-
-
-def test_the_refusal_lists_every_problem(info):
-    workflow = Workflow.from_file(ROOT / "t2i_flux.json")
-    error = refused("t2i_flux.json", blocking_problems(workflow, info))
-    assert len(error.problems) == 4
-    assert (error.file, error.node_id, error.input_name) == ("t2i_flux.json", "1", "unet_name")
-    assert str(error).endswith(": " + "; ".join(problem.message for problem in error.problems))
 
 
 @pytest.mark.parametrize("name", ["t2i_flux", "i2i_checkpoint", "inpaint_flux"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfyui.generation import do_without_missing
+from comfyui.fitting import do_without_missing
 from comfyui.object_info import ObjectInfo
 from comfyui.replacements import lacks_classes, left_to_server, read_replacements
 from comfyui.workflow import Workflow

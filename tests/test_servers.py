@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -15,10 +17,18 @@ from comfyui.address import ServerAddress
 from comfyui.client import ComfyUIClient, Limits
 from comfyui.embedded import EmbeddedServer
 from comfyui.embedded.options import COMFYUI_VERSION
+from comfyui.fitting import Fit, InputFile, Rank
+from comfyui.server import Server
 from comfyui.servers import Servers
 from comfyui.status import server_status
 from comfyui.workflow import Workflow
-from image_provider import AuthenticationError, ConfigurationError, ProviderUnavailableError
+from image_provider import (
+    AuthenticationError,
+    ConfigurationError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    WorkflowError,
+)
 
 STATS = {"system": {"comfyui_version": "0.26.0"}, "devices": [{"name": "cuda:0 A card"}, 1]}
 NO_MODELS: dict[str, object] = {
@@ -91,6 +101,66 @@ def test_shortest_queue_wins_and_a_server_that_fails_is_left_out(http, caplog):
     with servers_at("a:1, b:1, c:1") as servers:
         assert servers.pick().name == "c:1"
     assert "server b:1 is left out" in caplog.text
+
+
+def test_a_server_that_was_doubted_is_asked_at_once(http):
+    asked = http.get("http://a:1/system_stats", json=STATS)
+    with servers_at("a:1") as servers:
+        servers.pick().doubt()
+        servers.pick()
+        servers.pick()
+    assert asked.call_count == 2
+
+
+def test_a_failing_server_is_asked_more_and_more_rarely_while_another_one_answers(http, caplog):
+    caplog.set_level("INFO")
+    clock, times = Clock(), []
+
+    def fail(request):
+        times.append(clock.now - 1000)
+        return (500, {}, "")
+
+    http.add_callback("GET", "http://a:1/system_stats", fail)
+    idle_servers(http, "b")
+    with servers_at("a:1, b:1", clock) as servers:
+        for second in range(200):
+            clock.now = 1000.0 + second
+            assert servers.pick().name == "b:1"
+        assert times == [0, 6, 17, 38, 79, 140]
+        assert caplog.text.count("server a:1 is left out") == 1
+        http.replace("GET", "http://a:1/system_stats", json=STATS)
+        http.get("http://a:1/prompt", json={"exec_info": {"queue_remaining": 0}})
+        clock.now = 1202.0
+        assert {servers.pick().name for _ in range(3)} == {"a:1"}
+        assert "server a:1 can be used again" in caplog.text
+
+
+def test_servers_that_all_fail_are_asked_again_every_few_seconds(http):
+    asked = [http.get(f"http://{name}:1/system_stats", status=500) for name in "ab"]
+    clock = Clock()
+    with servers_at("a:1, b:1", clock) as servers:
+        for _ in range(20):
+            with pytest.raises(ProviderUnavailableError):
+                servers.pick()
+            clock.now += 5.1
+    assert [each.call_count for each in asked] == [20, 20]
+
+
+def test_what_comes_back_may_have_other_classes(http):
+    asked = http.get("http://a:1/object_info", json=NO_MODELS)
+    http.get("http://a:1/system_stats", json=STATS)
+    http.get("http://a:1/system_stats", status=500)
+    http.get("http://a:1/system_stats", json=STATS)
+    clock = Clock()
+    with servers_at("a:1", clock) as servers:
+        server = servers.pick()
+        server.object_info()
+        server.doubt()
+        with pytest.raises(ProviderUnavailableError):
+            servers.pick()
+        clock.now += 5.1
+        servers.pick().object_info()
+    assert asked.call_count == 2
 
 
 def test_when_no_server_can_be_used_every_reason_is_told(http):
@@ -178,6 +248,137 @@ def test_idle_servers_take_turns(http):
             with servers.at_work() as server:
                 taken.append(server.name)
     assert taken == ["a:1", "b:1", "c:1", "a:1"]
+
+
+# How a job fits
+
+WHOLE, PARTLY, NOT = (Fit(rank, (rank.name,)) for rank in Rank)
+
+
+class Examiner:
+    """Tells how a job fits, by the servers' names, and remembers who was examined."""
+
+    def __init__(self, lists_now: dict[str, object] | None = None, **fits: object) -> None:
+        self.fits = fits
+        self.lists_now = lists_now or fits
+        self.asked: list[tuple[str, bool]] = []
+
+    def __call__(self, server: Server, fresh: bool) -> Fit:
+        name = server.name.partition(":")[0]
+        self.asked.append((name, fresh))
+        found = (self.lists_now if fresh else self.fits)[name]
+        if isinstance(found, Exception):
+            raise found
+        assert isinstance(found, Fit)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("examiner", "taken", "asked"),
+    [
+        (Examiner(a=WHOLE, b=WHOLE), "a", ["a"]),
+        (Examiner(a=PARTLY, b=WHOLE), "b", ["a", "b"]),
+        (Examiner(a=PARTLY, b=PARTLY), "a", ["a", "b"]),
+        (Examiner(a=NOT, b=PARTLY), "b", ["a", "b"]),
+        (Examiner(a=NOT, b=NOT), "a", ["a", "b", "a now", "b now"]),
+        (Examiner({"a": NOT, "b": WHOLE}, a=NOT, b=NOT), "b", ["a", "b", "a now", "b now"]),
+        (Examiner({"a": WHOLE}, a=NOT, b=NOT), "a", ["a", "b", "a now"]),
+        (Examiner(a=ProviderUnavailableError("gone"), b=NOT), "b", ["a"]),
+        (Examiner(a=ProviderTimeoutError("slow"), b=WHOLE), "b", ["a"]),
+    ],
+)
+def test_the_server_that_fits_best_is_taken_and_no_more_are_examined(http, examiner, taken, asked):
+    idle_servers(http, "a", "b")
+    with servers_at("a:1, b:1") as servers, servers.at_work(examiner) as server:
+        assert server.name == f"{taken}:1"
+        assert [each.jobs_in_hand for each in servers.all()] == [taken == "a", taken == "b"]
+    assert [name + " now" * fresh for name, fresh in examiner.asked] == asked
+
+
+def test_where_there_is_no_choice_nobody_is_examined(http):
+    idle_servers(http, "a")
+    http.get("http://b:1/system_stats", status=503)
+    examiner = Examiner()
+    with servers_at("a:1") as servers, servers.at_work(examiner) as server:
+        assert server.name == "a:1"
+    with servers_at("a:1, b:1") as servers:
+        with servers.at_work(examiner) as server:
+            assert server.name == "a:1"
+        assert servers.pick(examiner) is server
+    assert examiner.asked == []
+
+
+def test_what_is_wrong_with_the_job_itself_ends_the_choice(http):
+    idle_servers(http, "a", "b")
+    with (
+        servers_at("a:1, b:1") as servers,
+        pytest.raises(WorkflowError, match="no such"),
+        servers.at_work(Examiner(a=WorkflowError("no such file"))),
+    ):
+        pass
+
+
+def test_servers_that_were_tried_are_not_taken_again(http):
+    idle_servers(http, "b")
+    with servers_at("a:1, b:1") as servers:
+        first, second = servers.all()
+        with servers.at_work(Examiner(), [first]) as server:
+            assert server is second
+        with pytest.raises(ProviderUnavailableError), servers.at_work(None, [first, second]):
+            pass
+
+
+def test_jobs_that_are_examined_at_once_do_not_all_go_to_the_same_server(http):
+    idle_servers(http, "a", "b", "c")
+    together, started = threading.Barrier(6), threading.local()
+
+    def examine(server: Server, fresh: bool) -> Fit:
+        if not hasattr(started, "yes"):
+            started.yes = True
+            together.wait(10)  # all have looked before any is placed
+        return NOT if server.name == "b:1" else WHOLE
+
+    def take(servers: Servers) -> str:
+        with servers.at_work(examine) as server:
+            together.wait(10)
+            return server.name
+
+    with servers_at("a:1, b:1, c:1") as servers, ThreadPoolExecutor(6) as pool:
+        taken = [pool.submit(take, servers) for _ in range(6)]
+        assert sorted(each.result(10) for each in taken) == ["a:1"] * 3 + ["c:1"] * 3
+        assert [server.jobs_in_hand for server in servers.all()] == [0, 0, 0]
+
+
+def test_a_file_is_on_the_server_that_gives_it(http):
+    place = ("x.png", "sub", "input")
+    url = "http://a:1/view?filename=x.png&subfolder=sub&type=input"
+    for status in (404, 403, 400, 500, 200):
+        http.get(url, status=status, body=b"x")
+    clock = Clock()
+    with servers_at("a:1", clock) as servers:
+        (server,) = servers.all()
+        assert not server.has_file(place)
+        assert server.has_file(place), "it will not say"
+        assert server.has_file(place), "it cannot say"
+        with pytest.raises(ProviderUnavailableError):
+            server.has_file(place)
+        for _ in range(3):
+            assert server.has_file(place)
+        assert len(http.calls) == 5
+        clock.now += 61
+        server.has_file(place)
+        assert len(http.calls) == 6
+
+
+def test_of_files_of_one_name_the_known_one_counts(http):
+    http.get("http://a:1/view", body=b"x")
+    with servers_at("a:1, b:1") as servers:
+        first, second = servers.all()
+        file = InputFile("x.png [output]", ("x.png", "", "output"))
+        assert servers.missing_files(first, [file]) == []
+        servers.remember(second, [file.place])
+        assert servers.missing_files(first, [file]) == ["x.png [output]"]
+        assert servers.missing_files(second, [file]) == []
 
 
 def test_what_is_remembered_is_bounded(http, monkeypatch):

@@ -1,0 +1,135 @@
+"""One server of a provider, and what is remembered of it.
+
+Owns for how long an answer is believed: whether the server is there, its node classes and model
+lists, its files. Knows no other server and no request.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from comfyui.client import ComfyUIClient
+from comfyui.graph import Graph
+from comfyui.object_info import ObjectInfo
+from comfyui.repeating import repeated
+from comfyui.replacements import Replacements, lacks_classes, read_replacements
+from image_provider import (
+    AuthenticationError,
+    ImageGenerationError,
+    InvalidRequestError,
+    ProviderUnavailableError,
+)
+
+EMBEDDED = "embedded"
+REMEMBER_SECONDS = 5.0
+"""How long an answer whether a server is there is believed."""
+_OBJECT_INFO_SECONDS = 60.0
+"""How long a server's node classes and model lists are believed, and that it has a file."""
+
+
+class Server:
+    """One server and what is remembered of it; safe for many threads."""
+
+    def __init__(self, client: ComfyUIClient) -> None:
+        self.client = client
+        self.is_embedded = False
+        self.jobs_in_hand = 0
+        self.last_turn = 0
+        self.is_left_out = False
+        self._checked_at: float | None = None
+        self._failures = 0
+        self._failure: ImageGenerationError | None = None
+        self._stats: dict[str, Any] = {}
+        self._object_info: ObjectInfo | None = None
+        self._object_info_at = 0.0
+        self._replacements: Replacements | None = None
+        self._files: dict[tuple[str, str, str], float] = {}
+        self._lock = threading.Lock()
+        self._lists_lock = threading.Lock()
+        """Apart from the other, since lists may take long to come."""
+
+    @property
+    def name(self) -> str:
+        """What results call it: its address, or "embedded"."""
+        return EMBEDDED if self.is_embedded else str(self.client.address)
+
+    def stats(self, longest: float = REMEMBER_SECONDS) -> dict[str, Any]:
+        """/system_stats, at most a few seconds old; raises what keeps it from being used.
+
+        That is believed the longer the more often it came in a row, up to `longest` seconds.
+        """
+        with self._lock:
+            now = self.client.clock()
+            believed = REMEMBER_SECONDS
+            if self._failure is not None:
+                believed = min(longest, believed * 2 ** min(self._failures - 1, 10))
+            if self._checked_at is None or now - self._checked_at > believed:
+                self._ask()
+                self._checked_at = self.client.clock()
+            if self._failure is not None:
+                raise self._failure.with_traceback(None)
+            return self._stats
+
+    def _ask(self) -> None:
+        self._failure = None
+        try:
+            self._stats = self.client.system_stats()
+        except ImageGenerationError as error:
+            self._failure = error
+            self._failures += 1
+        else:
+            if self._failures:
+                self._object_info = None  # what has come back may be another server
+            self._failures = 0
+            self.is_embedded = self._stats["system"].get(EMBEDDED) is True
+
+    def doubt(self) -> None:
+        """Has the server asked anew before the next job: it has just failed to answer."""
+        with self._lock:
+            self._checked_at = None
+
+    def object_info(self, *, fresh: bool = False) -> ObjectInfo:
+        """The server's node classes and model lists, at most a minute old unless `fresh`."""
+        with self._lists_lock:
+            age = self.client.clock() - self._object_info_at
+            if self._object_info is None or fresh or age > _OBJECT_INFO_SECONDS:
+                found = repeated(self.client.object_info, self.client, times=2)
+                self._object_info = ObjectInfo.from_dict(found)
+                self._object_info_at = self.client.clock()
+                self._replacements = None
+            return self._object_info
+
+    def replacements(self, graph: Graph) -> Replacements:
+        """What the server replaces; asked only for a graph with a class that it lacks.
+
+        As old as the node classes.
+        """
+        info = self.object_info()
+        if not lacks_classes(graph, info):
+            return {}
+        with self._lists_lock:
+            if self._replacements is None:
+                found = repeated(self.client.node_replacements, self.client, times=2)
+                self._replacements = read_replacements(found, info)
+            return self._replacements
+
+    def has_file(self, place: tuple[str, str, str]) -> bool:
+        """Whether the server gives this file; that it does is believed for a minute."""
+        now = self.client.clock()
+        with self._lists_lock:
+            known = self._files.items()
+            self._files = {k: seen for k, seen in known if now - seen < _OBJECT_INFO_SECONDS}
+            if place in self._files:
+                return True
+        try:
+            self.client.view(*place)
+        except (AuthenticationError, InvalidRequestError):
+            return True  # it does not say
+        except ProviderUnavailableError as error:
+            if error.status == 404:
+                return False
+            raise
+        with self._lists_lock:
+            self._files[place] = now
+        return True
