@@ -96,12 +96,17 @@ def test_a_client_takes_a_server_that_was_stopped_and_started_for_one_that_was_k
 @pytest.mark.parametrize("source", ["None", "Image.new('RGB', (64, 64))"])
 def test_a_job_that_outlives_the_main_thread_gets_its_picture(source, tmp_path):
     code = (
+        "import threading\n"
         "from PIL import Image\n"
         "from comfyui_provider import ComfyUIProvider\n"
         "from image_provider import ImageGenerationRequest\n"
-        f"request = ImageGenerationRequest('x', extra={{'source_image': {source}}})\n"
+        "began = threading.Event()\n"
+        f"request = ImageGenerationRequest('x', extra={{'source_image': {source}}},\n"
+        "    on_progress=lambda update: began.set())\n"
         "future = ComfyUIProvider('embedded').submit(request)\n"
-        "future.add_done_callback(lambda done: print(done.result().success))\n"
+        "wait = lambda: print(future.result().success)\n"
+        "threading.Thread(target=wait).start()\n"  # otherwise the end of the process ends the job
+        "began.wait()\n"  # since Python 3.12 no thread begins after this one's end
     )
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     ended = subprocess.run(
