@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from comfyui.cancelling import CancelToken
 from comfyui.client import ComfyUIClient
 from comfyui.graph import Graph, find_by_class, plain_graph
 from comfyui.jobs import Job
@@ -22,6 +23,7 @@ from comfyui.repeating import repeated
 from comfyui.results import fetch_file, select_outputs
 from comfyui.server import Server
 from comfyui.servers import Servers
+from comfyui.submission import Submission
 from comfyui.tracker import JobTracker
 from comfyui.workflow import Workflow
 from image_provider import (
@@ -47,24 +49,24 @@ class LowLevelMethods:
     def queue_prompt(self, prompt_json: Graph, client_id: str | None = None) -> str:
         """Queues a graph under a client id as given, without a socket; its prompt id.
 
-        Raises WorkflowError for what is no graph before anything is sent.
+        Without one it is queued under an id that nobody listens to, since a job that has none is
+        told to everybody. Raises WorkflowError for what is no graph before anything is sent.
         """
         graph = plain_graph(prompt_json)
         workflow = Workflow.from_dict(graph)
         fitting = Placement(self._servers, as_given(lambda server: workflow))
         with self._servers.at_work(fitting.fit) as server:
+            tracker = JobTracker(str(uuid.uuid4()), {})
+            sent_as = server.client.sockets.new_client_id() if client_id is None else client_id
             try:
-                accepted = server.client.post_prompt(
-                    graph,
-                    prompt_id=str(uuid.uuid4()),
-                    client_id=client_id,
-                    extra_data=self._extra_data,
+                Submission(server.client, tracker, CancelToken()).send(
+                    graph, sent_as, self._extra_data
                 )
             except (ProviderUnavailableError, ProviderTimeoutError):
                 server.doubt()
                 raise
-        self._servers.remember(server, [accepted.prompt_id])
-        return accepted.prompt_id
+        self._servers.remember(server, [tracker.prompt_id])
+        return tracker.prompt_id
 
     def get_history(self, prompt_id: str) -> dict[str, Any]:
         """The server's JSON for one prompt as it is; {} when no server knows it."""

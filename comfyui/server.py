@@ -6,6 +6,7 @@ lists, its files. Knows no other server and no request.
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
@@ -14,12 +15,15 @@ from comfyui.graph import Graph
 from comfyui.object_info import ObjectInfo
 from comfyui.repeating import repeated
 from comfyui.replacements import Replacements, lacks_classes, read_replacements
+from comfyui.versions import version_warnings
 from image_provider import (
     AuthenticationError,
     ImageGenerationError,
     InvalidRequestError,
     ProviderUnavailableError,
 )
+
+logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
 REMEMBER_SECONDS = 5.0
@@ -39,6 +43,8 @@ class Server:
         self.is_left_out = False
         self._checked_at: float | None = None
         self._failures = 0
+        self._cost = 0.0
+        self._is_warned = False
         self._failure: ImageGenerationError | None = None
         self._stats: dict[str, Any] = {}
         self._object_info: ObjectInfo | None = None
@@ -57,16 +63,19 @@ class Server:
     def stats(self, longest: float = REMEMBER_SECONDS) -> dict[str, Any]:
         """/system_stats, at most a few seconds old; raises what keeps it from being used.
 
-        That is believed the longer the more often it came in a row, up to `longest` seconds.
+        That is believed for twice the time that it took to learn it, and the longer the more often
+        it came in a row, up to `longest` seconds: a refusal costs nothing, so that a server that
+        was just started is found at once, and one that never answers is not waited for each time.
         """
         with self._lock:
             now = self.client.clock()
             believed = REMEMBER_SECONDS
             if self._failure is not None:
-                believed = min(longest, believed * 2 ** min(self._failures - 1, 10))
+                believed = min(longest, self._cost * 2 ** min(self._failures, 10))
             if self._checked_at is None or now - self._checked_at > believed:
                 self._ask()
                 self._checked_at = self.client.clock()
+                self._cost = self._checked_at - now
             if self._failure is not None:
                 raise self._failure.with_traceback(None)
             return self._stats
@@ -74,7 +83,7 @@ class Server:
     def _ask(self) -> None:
         self._failure = None
         try:
-            self._stats = self.client.system_stats()
+            self._stats = self._asked()
         except ImageGenerationError as error:
             self._failure = error
             self._failures += 1
@@ -83,6 +92,22 @@ class Server:
                 self._object_info = None  # what has come back may be another server
             self._failures = 0
             self.is_embedded = self._stats["system"].get(EMBEDDED) is True
+            self._warn()
+
+    def _asked(self) -> dict[str, Any]:
+        try:
+            return self.client.system_stats()
+        except ImageGenerationError as error:
+            if error.status is None or error.status < 500:
+                raise
+            return self.client.system_stats()  # one that is there and failed is asked once more
+
+    def _warn(self) -> None:
+        """Tells once of the known faults of the server's version."""
+        if not self._is_warned and not self.is_embedded:
+            self._is_warned = True
+            for warning in version_warnings(self._stats["system"].get("comfyui_version")):
+                logger.warning("the server %s: %s", self.name, warning)
 
     def doubt(self) -> None:
         """Has the server asked anew before the next job: it has just failed to answer."""

@@ -76,8 +76,6 @@ def version_warnings(version: object) -> Iterator[str]:
     number = _number(version)
     if number is None:
         return
-    if number < _parts(_KEEPS_PROMPT_IDS):
-        yield _chooses_ids(version)
     for fault in KNOWN_FAULTS:
         if fault.breaks_jobs and fault.is_in(number):
             yield fault.told_of(version)
@@ -85,8 +83,9 @@ def version_warnings(version: object) -> Iterator[str]:
 
 def _chooses_ids(version: object) -> str:
     return (
-        f"ComfyUI {version} chooses prompt ids itself: when the answer to a job is lost on the "
-        f"way, that job cannot be found again; update it to {_KEEPS_PROMPT_IDS} or newer"
+        f"ComfyUI {version} is older than what was tested ({_TESTED[0]} to {_TESTED[1]}) and "
+        f"chooses prompt ids itself, as all before {_KEEPS_PROMPT_IDS}: a job whose answer is lost "
+        "is looked for by what it was sent with"
     )
 
 

@@ -24,6 +24,7 @@ from image_provider import (
     ProviderUnavailableError,
     WorkflowError,
 )
+from tests.fakes.proxy import FaultProxy
 from tests.job_support import PATIENCE, QUICK, graph, queue_of, server_with
 
 STATS = {"system": {"comfyui_version": "0.26.0"}, "devices": []}
@@ -223,6 +224,27 @@ def test_what_is_no_graph_is_told_before_anything_is_sent(provider, comfyui_serv
     with pytest.raises(WorkflowError):
         provider.queue_prompt(value)
     assert comfyui_server.stats.posts == 0
+
+
+def test_prompt_without_a_client_id_is_told_to_nobody_and_one_with_keeps_it(provider):
+    told = {}
+    for given in (None, "mine/1"):
+        prompt_id = provider.queue_prompt(image_graph(3), given)
+        provider.wait_for_completion(prompt_id)
+        told[given] = provider.get_history(prompt_id)[prompt_id]["prompt"][3]["client_id"]
+    assert told["mine/1"] == "mine/1"
+    assert told[None].startswith(f"{provider.client_id}-")
+
+
+def test_prompt_whose_answer_is_lost_is_queued_once(comfyui_server):
+    with (
+        FaultProxy(comfyui_server.address) as proxy,
+        ComfyUIProvider(proxy.address, limits=Limits(silence=0.05)) as provider,
+    ):
+        proxy.cut_reply_to = ("POST /prompt", 0)
+        prompt_id = provider.queue_prompt(image_graph(4))
+        assert provider.wait_for_completion(prompt_id)
+    assert comfyui_server.stats.posts == 1
 
 
 def test_numbers_of_numpy_are_queued_as_numbers(provider):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import sys
 import threading
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
+import requests
 import responses
 
 import comfyui.embedded
@@ -79,16 +81,47 @@ def test_server_that_answers_is_picked_and_believed_for_a_few_seconds(http):
     assert asked.call_count == 2
 
 
-def test_server_that_does_not_answer_is_not_asked_at_every_turn_and_found_once_it_is_there(http):
-    http.get("http://a:1/system_stats", status=500)
+def never_answering(http, name: str, clock: Clock, seconds: float) -> list[float]:
+    """A server of which it takes so long to learn that it does not answer; when it was asked."""
+    times: list[float] = []
+
+    def fail(request):
+        times.append(clock.now)
+        clock.now += seconds
+        return requests.exceptions.ReadTimeout()
+
+    http.add_callback("GET", f"http://{name}:1/system_stats", fail)
+    return times
+
+
+def test_server_that_never_answers_is_not_waited_for_at_every_turn_and_found_once_it_does(http):
+    clock = Clock()
+    times = never_answering(http, "a", clock, 4.0)
+    with servers_at("a:1", clock) as servers:
+        for _ in range(3):
+            with pytest.raises(ProviderUnavailableError, match="did not answer"):
+                servers.pick()
+        assert len(times) == 1
+        http.replace("GET", "http://a:1/system_stats", json=STATS)
+        clock.now += 5.1
+        assert servers.pick().name == "a:1"
+
+
+def test_server_that_was_just_started_is_found_at_once(http):
+    http.get("http://a:1/system_stats", body=requests.exceptions.ConnectionError())
     http.get("http://a:1/system_stats", json=STATS)
     clock = Clock()
     with servers_at("a:1", clock) as servers:
-        for _ in range(2):
-            with pytest.raises(ProviderUnavailableError, match="500"):
-                servers.pick()
-        assert len(http.calls) == 1
-        clock.now += 5.1
+        with pytest.raises(ProviderUnavailableError):
+            servers.pick()
+        clock.now += 0.1
+        assert servers.pick().name == "a:1"
+
+
+def test_server_that_fails_once_is_asked_again(http):
+    http.get("http://a:1/system_stats", status=500)
+    http.get("http://a:1/system_stats", json=STATS)
+    with servers_at("a:1") as servers:
         assert servers.pick().name == "a:1"
 
 
@@ -114,29 +147,26 @@ def test_a_server_that_was_doubted_is_asked_at_once(http):
 
 def test_a_failing_server_is_asked_more_and_more_rarely_while_another_one_answers(http, caplog):
     caplog.set_level("INFO")
-    clock, times = Clock(), []
-
-    def fail(request):
-        times.append(clock.now - 1000)
-        return (500, {}, "")
-
-    http.add_callback("GET", "http://a:1/system_stats", fail)
+    clock = Clock()
+    times = never_answering(http, "a", clock, 2.5)
     idle_servers(http, "b")
     with servers_at("a:1, b:1", clock) as servers:
-        for second in range(200):
-            clock.now = 1000.0 + second
+        while clock.now < 1300:
             assert servers.pick().name == "b:1"
-        assert times == [0, 6, 17, 38, 79, 140]
+            clock.now += 1
+        pauses = [later - earlier - 2.5 for earlier, later in itertools.pairwise(times)]
+        assert pauses == [6, 11, 21, 41, 61, 61, 61]
         assert caplog.text.count("server a:1 is left out") == 1
         http.replace("GET", "http://a:1/system_stats", json=STATS)
         http.get("http://a:1/prompt", json={"exec_info": {"queue_remaining": 0}})
-        clock.now = 1202.0
+        clock.now += 61
         assert {servers.pick().name for _ in range(3)} == {"a:1"}
         assert "server a:1 can be used again" in caplog.text
 
 
 def test_servers_that_all_fail_are_asked_again_every_few_seconds(http):
-    asked = [http.get(f"http://{name}:1/system_stats", status=500) for name in "ab"]
+    refused = requests.exceptions.ConnectionError()
+    asked = [http.get(f"http://{name}:1/system_stats", body=refused) for name in "ab"]
     clock = Clock()
     with servers_at("a:1, b:1", clock) as servers:
         for _ in range(20):
@@ -149,7 +179,7 @@ def test_servers_that_all_fail_are_asked_again_every_few_seconds(http):
 def test_what_comes_back_may_have_other_classes(http):
     asked = http.get("http://a:1/object_info", json=NO_MODELS)
     http.get("http://a:1/system_stats", json=STATS)
-    http.get("http://a:1/system_stats", status=500)
+    http.get("http://a:1/system_stats", body=requests.exceptions.ConnectionError())
     http.get("http://a:1/system_stats", json=STATS)
     clock = Clock()
     with servers_at("a:1", clock) as servers:

@@ -19,7 +19,7 @@ def test_a_version_as_tested_gets_no_note(version):
 @pytest.mark.parametrize(
     ("version", "words"),
     [
-        ("0.3.44", "0.3.44 chooses prompt ids itself: .* update it to 0.3.45 or newer"),
+        ("0.3.44", "0.3.44 .* chooses prompt ids itself, as all before 0.3.45"),
         ("0.2.7", "chooses prompt ids itself"),
         ("0.3.45", r"0.3.45 is older than what was tested \(0.3.64 to 0.26.0\)"),
         ("0.44.0", "0.44.0 is newer than what was tested"),
@@ -64,7 +64,7 @@ def test_a_version_can_be_untested_and_have_a_known_fault():
 @pytest.mark.parametrize(
     ("version", "words"),
     [
-        ("0.3.44", "chooses prompt ids itself"),
+        ("0.3.44", None),
         ("0.3.45", None),
         ("0.14.1", "answers HTTP 500"),
         ("0.15.1", None),
