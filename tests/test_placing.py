@@ -462,6 +462,32 @@ def test_a_server_that_did_not_take_a_prompt_is_asked_anew_before_the_next_one()
         assert [proxy.count("GET /system_stats") for proxy in rig.proxies] == [2, 1]
 
 
+@pytest.mark.parametrize("answer", [http_answer(503), b""], ids=["refused", "broken off"])
+def test_a_server_that_failed_a_request_is_asked_anew_before_the_next_one(answer):
+    with rig_with(DEFAULT_MODELS, DEFAULT_MODELS) as rig:
+        rig.proxies[0].answer("POST /prompt", answer, times=3)
+        rig.provider.generate(request())
+        asked = rig.proxies[0].count("GET /system_stats")
+        assert rig.provider.generate(request()).success
+        assert rig.proxies[0].count("GET /system_stats") == asked + 1
+
+
+def test_a_source_on_a_server_is_fetched_once_although_the_request_moves_on():
+    with rig_with(DEFAULT_MODELS, DEFAULT_MODELS) as rig:
+        made = rig.provider.run_workflow(plain())
+        assert rig.number_of(made) == 0
+        rig.provider.run_workflow(plain(BLUE))
+        rig.proxies[0].answer("POST /prompt", http_answer(503), times=9)
+        views = rig.proxies[0].count("GET /view")
+        result = rig.provider.generate(
+            request(source_image_url=made.get_image_url(), strength=0.0, num_images=2)
+        )
+        assert rig.number_of(result) == 1
+        assert color_of(result) == RED
+        assert rig.proxies[0].count("POST /prompt") > 1
+        assert rig.proxies[0].count("GET /view") == views + 1
+
+
 def test_each_server_is_tried_once_and_the_error_names_all():
     with rig_with(CHECKPOINTS, CHECKPOINTS, CHECKPOINTS) as rig:
         for proxy in rig.proxies:

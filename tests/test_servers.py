@@ -269,6 +269,15 @@ def test_jobs_in_hand_count_before_the_queue_shows_them(http):
         assert servers.pick().name == "b:1"
 
 
+def test_jobs_on_their_way_are_weighed_against_a_queue(http):
+    idle_servers(http, "b")
+    http.get("http://a:1/system_stats", json=STATS)
+    http.get("http://a:1/prompt", json={"exec_info": {"queue_remaining": 3}})
+    with servers_at("a:1, b:1") as servers, ExitStack() as jobs:
+        taken = [jobs.enter_context(servers.at_work()).name for _ in range(5)]
+        assert taken == ["b:1", "b:1", "b:1", "a:1", "b:1"]
+
+
 def test_idle_servers_take_turns(http):
     idle_servers(http, "a", "b", "c")
     taken = []
