@@ -132,7 +132,9 @@ class ComfyUIClient:
 
     def queue_length(self) -> int:
         """How many jobs run or wait on the whole server."""
-        info = self._get_dict("/prompt").get("exec_info")
+        seconds = self.limits.connect  # whoever answers at all answers this at once
+        answer = self._get_dict("/prompt", read_timeout=seconds, total_timeout=seconds)
+        info = answer.get("exec_info")
         remaining = info.get("queue_remaining") if isinstance(info, dict) else None
         return remaining if isinstance(remaining, int) else 0
 

@@ -25,7 +25,7 @@ from comfyui.fitting import (
 )
 from comfyui.following import Found, Spot
 from comfyui.graph import Graph
-from comfyui.job_errors import JobNotAccepted
+from comfyui.job_errors import NOT_ACCEPTED
 from comfyui.jobs import FinishedJob, Job
 from comfyui.object_info import ObjectInfo
 from comfyui.prompt_errors import describe_node_errors
@@ -231,7 +231,7 @@ class Generation:
         )
         try:
             finished = job.run()
-        except JobNotAccepted as error:
+        except NOT_ACCEPTED as error:
             raise NotSent(error) from error
         urls: list[str] = []
         self._kept.append((self._server, finished, urls))

@@ -315,17 +315,3 @@ class Job:
             self._node_errors,
             self.tracker.texts,
         )
-
-
-def wait_for_prompt(
-    client: ComfyUIClient, prompt_id: str, timeout: float
-) -> tuple[FinishedJob, Graph]:
-    """Waits for a prompt that was queued before; the finished job and its graph.
-
-    Raises ImageGenerationError; after `timeout` seconds the job is cancelled first.
-    """
-    finished = Job(client, {}, prompt_id=prompt_id, timeout=timeout).attend()
-    match client.history(prompt_id).get(prompt_id):
-        case {"prompt": [_, _, dict(graph), *_]}:
-            return finished, graph
-    return finished, {}

@@ -6,6 +6,7 @@ raises ImageGenerationError; nothing chooses or changes a workflow.
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from comfyui.client import ComfyUIClient
 from comfyui.graph import Graph, find_by_class, plain_graph
 from comfyui.jobs import Job
 from comfyui.live_jobs import LiveJobs
+from comfyui.looking import knows
 from comfyui.outputs import parse_outputs
 from comfyui.placing import Placement, as_given
 from comfyui.repeating import repeated
@@ -32,6 +34,8 @@ from image_provider import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+
+logger = logging.getLogger(__name__)
 
 _MODEL_FOLDERS = ("checkpoints", "diffusion_models")
 _UPLOAD_ROUNDS = 4
@@ -129,13 +133,18 @@ class LowLevelMethods:
         servers = self._servers.holding(prompt_id)
         if len(servers) == 1:
             return servers[0]
-        found = _first_answer(servers, lambda client: _has_prompt(client, prompt_id))
+        found = _first_answer(servers, lambda client: knows(client, prompt_id))
         return servers[0] if found is None else found[0]
 
 
 def _graph_of(client: ComfyUIClient, prompt_id: str) -> Graph:
     """The graph that a prompt was queued with, as the history tells it; else an empty one."""
-    match client.history(prompt_id).get(prompt_id):
+    try:
+        history = repeated(lambda: client.history(prompt_id), client)
+    except ImageGenerationError as error:
+        logger.warning("the order of the files is not known: %s", error)
+        return {}
+    match history.get(prompt_id):
         case {"prompt": [_, _, dict(graph), *_]}:
             return graph
     return {}
@@ -166,15 +175,6 @@ def _first_answer(
     if len(failures) == len(servers):
         raise failures[0]
     return None
-
-
-def _has_prompt(client: ComfyUIClient, prompt_id: str) -> bool:
-    """Asks history, queue, history; in this order a job that ends in between is not missed."""
-    return (
-        bool(client.history(prompt_id))
-        or JobTracker(prompt_id, {}).feed_queue(client.queue())
-        or bool(client.history(prompt_id))
-    )
 
 
 def _upload_to_all(clients: list[ComfyUIClient], data: bytes, name: str) -> str:

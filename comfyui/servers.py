@@ -2,7 +2,7 @@
 
 Owns which server a job goes to, and which one has a job or file. Knows no request: what a server
 lacks for one is told by whoever asks. An embedded server is started when it is first needed, and
-stopped by `close`. Whoever works with servers has `Server` from here, too.
+stopped by `close`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from comfyui.client import ComfyUIClient
 from comfyui.fitting import Fit, InputFile, Rank
 from comfyui.live_jobs import end_first_at_exit
 from comfyui.repeating import repeated
-from comfyui.server import EMBEDDED, REMEMBER_SECONDS
-from comfyui.server import Server as Server
+from comfyui.server import EMBEDDED, REMEMBER_SECONDS, Server
 from image_provider import (
     AuthenticationError,
     ConfigurationError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from comfyui.servers import Server
+from comfyui.server import Server
 from comfyui.validation import WorkflowProblem
 from comfyui.versions import version_notes
 from comfyui.workflow import Workflow

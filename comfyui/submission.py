@@ -16,7 +16,7 @@ from typing import Any
 from comfyui.cancelling import CancelToken
 from comfyui.client import Accepted, ComfyUIClient
 from comfyui.graph import Graph
-from comfyui.job_errors import JobNotAccepted
+from comfyui.job_errors import JobNotAccepted, JobTurnedAway
 from comfyui.looking import read_history
 from comfyui.tracker import JobTracker, extra_data_in_history, extra_data_in_queue
 from image_provider import (
@@ -70,7 +70,7 @@ class Submission:
     ) -> Mapping[str, Any]:
         """POST /prompt; the errors of outputs that will not be made, by node id.
 
-        Raises JobNotAccepted when the server certainly has not got the job, and any other
+        Raises one of NOT_ACCEPTED when the server certainly has not got the job, and any other
         ImageGenerationError for a refusal, or when that is not known.
         """
         extra = {**(extra_data or {}), JOB_KEY: self._key}
@@ -120,7 +120,8 @@ class Submission:
             # It broke off, so nobody can say that it is not still on its way.
             raise replace(error, message=f"{error}. {_NOT_SENT_AGAIN}") from error
         if tries_left == 0 and isinstance(error, RateLimitedError):
-            raise error
+            wait = error.retry_after
+            raise JobTurnedAway(str(error), status=error.status, retry_after=wait) from error
         if tries_left == 0:
             raise JobNotAccepted(str(error), status=error.status) from error
         logger.warning("%s; the server does not have the job, sending it again", error)

@@ -11,10 +11,10 @@ import responses
 
 from comfyui.client import Limits
 from comfyui.embedded import EmbeddedOptions, EmbeddedServer, StepGate
-from comfyui.job_errors import JobNotAccepted
+from comfyui.job_errors import JobNotAccepted, JobTurnedAway
 from comfyui.jobs import Job
 from comfyui.tracker import JobTracker
-from image_provider import ProviderUnavailableError, RateLimitedError
+from image_provider import ProviderUnavailableError
 from tests.fakes.proxy import FaultProxy
 from tests.job_support import (
     IMPATIENT,
@@ -220,7 +220,7 @@ def test_wait_that_a_proxy_asks_for_is_kept(http):
     assert 7 in token.waits
 
 
-@pytest.mark.parametrize(("status", "error"), [(429, RateLimitedError), (503, JobNotAccepted)])
+@pytest.mark.parametrize(("status", "error"), [(429, JobTurnedAway), (503, JobNotAccepted)])
 def test_post_that_a_proxy_refuses_again_and_again_is_an_error(http, status, error):
     with client_of(NOWHERE, QUICK) as client:
         job = Job(client, graph())

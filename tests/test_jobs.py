@@ -16,7 +16,7 @@ from comfyui.cancelling import CancelToken, cancel_and_watch
 from comfyui.client import Limits
 from comfyui.embedded import FailNode, StepGate
 from comfyui.futures import start
-from comfyui.jobs import FinishedJob, Job, wait_for_prompt
+from comfyui.jobs import FinishedJob, Job
 from comfyui.tracker import JobState, JobTracker
 from image_provider import (
     GenerationCancelledError,
@@ -371,23 +371,24 @@ def test_limit_on_a_running_job_says_what_it_did_and_interrupts_it(name, seconds
         assert f"COMFYUI_{name.upper()}_TIMEOUT" in str(caught.value)
         gate.open()
         with pytest.raises(GenerationCancelledError):
-            wait_for_prompt(client, job.tracker.prompt_id, PATIENCE)
+            attend(client, job.tracker.prompt_id)
 
 
 # Prompts that were queued before
 
 
-def test_queued_prompt_is_waited_for_with_its_graph():
+def attend(client, prompt_id: str, timeout: float = PATIENCE) -> FinishedJob:
+    return Job(client, {}, prompt_id=prompt_id, timeout=timeout).attend()
+
+
+def test_queued_prompt_is_waited_for():
     gate = StepGate("3")
     with at_work(on_step=gate) as (server, client, go):
         prompt_id = client.post_prompt(graph()).prompt_id
         assert gate.wait_reached()
-        future = go(lambda: wait_for_prompt(client, prompt_id, PATIENCE))
+        future = go(lambda: attend(client, prompt_id))
         gate.open()
-        finished, its_graph = future.result(PATIENCE)
-        assert isinstance(finished, FinishedJob)
-        assert [file.filename for file in finished.outputs] == ["job_00001_.png"]
-        assert its_graph == graph()
+        assert [file.filename for file in future.result(PATIENCE).outputs] == ["job_00001_.png"]
 
 
 def test_finished_prompt_is_answered_at_once(http):
@@ -400,14 +401,14 @@ def test_finished_prompt_is_answered_at_once(http):
 
 def test_unknown_prompt_is_an_error_that_names_it(client):
     with pytest.raises(ProviderUnavailableError, match="does not know the job no-such-id"):
-        wait_for_prompt(client, "no-such-id", PATIENCE)
+        attend(client, "no-such-id")
 
 
 def test_timeout_of_the_caller_cancels_the_prompt_and_is_named_as_his():
     with server_with(step_seconds=30) as server, client_of(server.address) as client:
         prompt_id = client.post_prompt(graph()).prompt_id
         with pytest.raises(ProviderTimeoutError) as caught:
-            wait_for_prompt(client, prompt_id, 0.2)
+            attend(client, prompt_id, 0.2)
         assert "time limit of 0.2 s" in str(caught.value)
         assert "the caller's timeout is the limit" in str(caught.value)
         assert queue_of(server) == ([], [])

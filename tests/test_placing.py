@@ -373,9 +373,10 @@ def test_a_mask_may_lie_on_another_server_than_its_picture():
 # Moving on to another server
 
 
-def test_a_server_that_refuses_for_now_is_followed_by_the_next(caplog):
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_refuses_for_now_is_followed_by_the_next(caplog, status):
     with rig_with(DEFAULT_MODELS, DEFAULT_MODELS) as rig:
-        rig.proxies[0].answer("POST /prompt", http_answer(503), times=9)
+        rig.proxies[0].answer("POST /prompt", http_answer(status), times=9)
         result = rig.provider.generate(request())
         assert rig.number_of(result) == 1
         assert result.metadata["server"] == "embedded"
@@ -384,7 +385,7 @@ def test_a_server_that_refuses_for_now_is_followed_by_the_next(caplog):
         assert rig.posts() == [0, 1]
     (moved,) = [r.getMessage() for r in caplog.records if "It goes to" in r.getMessage()]
     assert all(proxy.address in moved for proxy in rig.proxies)
-    assert "503" in moved
+    assert str(status) in moved
 
 
 @pytest.mark.parametrize("step", ["POST /upload/image", "GET /object_info", "GET /prompt"])
