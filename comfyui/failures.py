@@ -112,7 +112,7 @@ def describe_work(tracker: JobTracker, graph: Graph) -> str:
     if tracker.state is JobState.QUEUED:
         return f"waited in the queue at position {tracker.queue_position}"
     if tracker.node_id is None:  # without a socket, nobody tells which node it is
-        return "was running" if tracker.state is JobState.RUNNING else "was not seen to begin"
+        return "was running" if tracker.state is JobState.RUNNING else "had not begun yet"
     step = f", step {tracker.step}/{tracker.total_steps}" if tracker.total_steps else ""
     return f"ran {_place(tracker, graph, tracker.node_id)}{step}"
 
