@@ -465,7 +465,16 @@ def test_many_threads_get_their_own_pictures():
         assert (provider, kind) == ("a", "unavailable") and message.endswith("down")
 
 
-def test_rules_and_providers_may_change_while_others_ask():
+@pytest.fixture
+def often_switching():
+    """Threads take turns so often that one is interrupted anywhere."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def test_rules_and_providers_may_change_while_others_ask(often_switching):
     router = make_router(FakeProvider("a"))
     stops = threading.Event()
 
