@@ -31,7 +31,7 @@ class HostedApis:
         self.asked: Counter[str] = Counter()
         self._refusals: defaultdict[str, list[Answer]] = defaultdict(list)
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> HostedApis:
@@ -80,6 +80,10 @@ class HostedApis:
             case "GET /sample.png":
                 return 200, png(int(query)), {}
         return 404, {"detail": "no such thing"}, {}
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # connections of many threads at once, none of which waits
 
 
 def _handler(apis: HostedApis) -> type[BaseHTTPRequestHandler]:
