@@ -87,9 +87,10 @@ class ImageProviderRouter:
             self._register_entry_point(entry.name, entry.load)
 
     def _register_entry_point(self, name: str, load: Callable[[], Factory]) -> None:
-        if name in BUILT_IN or name == FLUX or name in self.providers:
-            taken = "of another package" if name in self.providers.keys() - BUILT_IN else "built-in"
-            logger.warning("an installed package's provider %s is left out: a %s name", name, taken)
+        is_built_in = name in BUILT_IN or name == FLUX
+        if is_built_in or name in self.providers or name in self._unbuilt:
+            taken = "a built-in name" if is_built_in else "a name that another package has"
+            logger.warning("an installed package's provider %s is left out: %s", name, taken)
             return
         try:
             provider = load()(self.config)

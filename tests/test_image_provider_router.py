@@ -101,14 +101,14 @@ def test_a_bundled_workflow_that_is_set_counts_as_not_configured():
 def install(tmp_path, monkeypatch):
     """Installs a package whose entry points of the group image_providers are the given ones."""
 
-    def install(source, **entries):
-        folder = tmp_path / "site"
-        info = folder / "stranger-1.0.dist-info"
+    def install(source, package="stranger", **entries):
+        folder = tmp_path / package
+        info = folder / f"{package}-1.0.dist-info"
         info.mkdir(parents=True)
         (folder / "stranger_providers.py").write_text(source, "utf-8")
         lines = [f"{name} = stranger_providers:{value}" for name, value in entries.items()]
         (info / "entry_points.txt").write_text("\n".join(["[image_providers]", *lines]), "utf-8")
-        (info / "METADATA").write_text("Name: stranger\nVersion: 1.0\n", "utf-8")
+        (info / "METADATA").write_text(f"Name: {package}\nVersion: 1.0\n", "utf-8")
         monkeypatch.syspath_prepend(str(folder))
 
     yield install
@@ -146,6 +146,16 @@ def test_an_installed_package_adds_a_provider_and_a_broken_one_is_left_out(insta
         assert f"provider {name} " in warned
     assert type(router.providers["comfyui"]).__name__ == "ComfyUIProvider"
     router.close()
+
+
+def test_the_first_of_two_packages_with_one_name_is_kept(install, caplog):
+    install(STRANGER, package="later_on_the_path", good="good")
+    install(STRANGER, package="first_on_the_path", good="without_key")
+    router = ImageProviderRouter(Config({}, None))
+    router.close()
+    assert "good" not in router.providers
+    assert "its package made none" in router.get_available_providers()["good"]["reason"]
+    assert "provider good is left out: a name that another package has" in caplog.text
 
 
 # The routing file
