@@ -101,6 +101,10 @@ class NotConnectedError(ProviderUnavailableError):
     """No connection came about, so nothing was sent: the request may go to another server."""
 
 
+class SourceUnavailableError(ProviderUnavailableError):
+    """The host of a source picture or mask cannot be reached; no fault of the provider's."""
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
 class ProviderTimeoutError(ImageGenerationError):
     """A time limit passed; the message says which one and what the job was doing."""

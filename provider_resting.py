@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from image_provider import ImageGenerationResult, ImageProvider
+from image_provider import ImageGenerationResult, ImageProvider, SourceUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,8 @@ class Resting:
         """
         if result.success:
             self._end(name, started)
+        elif isinstance(result.exception, SourceUnavailableError):
+            pass  # whoever is asked would need that picture; others' requests do not
         elif result.error_type in RESTING_ERROR_TYPES:
             self._begin(name, provider, result, started, message)
 

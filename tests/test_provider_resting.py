@@ -17,6 +17,7 @@ from image_provider import (
     ProviderTimeoutError,
     ProviderUnavailableError,
     RateLimitedError,
+    SourceUnavailableError,
 )
 from provider_resting import FIRST_REST, LONGEST_ASKED_REST, LONGEST_REST, Rest, Resting
 from tests.fakes.clock import Clock
@@ -77,8 +78,9 @@ def left(resting, provider):
         ConfigurationError("x"),
         GenerationFailedError("x"),
         ContentRejectedError("x"),
+        SourceUnavailableError("the host of the source picture is away"),
     ],
-    ids=lambda error: error.error_type,
+    ids=lambda error: type(error).__name__,
 )
 def test_what_does_not_pass_by_itself_is_no_reason_to_rest(resting, provider, clock, error):
     fail(resting, provider, error, clock)
