@@ -187,8 +187,10 @@ def test_a_proxy_that_answers_503_counts_as_away(make_router, comfyui_server, ap
     with FaultProxy(comfyui_server.address) as proxy:
         clock = ShiftedClock()
         router = make_router(proxy.address, clock)
-        proxy.answer("GET /system_stats", http_answer(503, b"", "Retry-After: 30"))
+        busy = http_answer(503, b"", "Retry-After: 30")
+        proxy.answer("GET /system_stats", busy, times=20)
         assert router.generate(FOX).provider == "flux_bfl"
+        proxy.reset(comfyui_server.address)
         clock.ahead += 31
         assert router.generate(FOX).provider == "comfyui"
 
