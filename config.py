@@ -205,6 +205,10 @@ class Config:
         """Where the value comes from: "environment", ".env" or "default"."""
         return self._sources.get(name, "default")
 
+    def get_secrets(self) -> list[str]:
+        """Every key and token that is set, to be left out of what is logged."""
+        return [v for name, v in self._values.items() if name.endswith(("_KEY", "_TOKEN"))]
+
     def _text(self, name: str) -> str:
         value = self.get(name)
         assert value is not None, f"{name} has no default"

@@ -32,7 +32,7 @@ class ImageGenerationError(Exception):
     ├── InvalidRequestError       invalid_request      the request makes no sense to this provider
     ├── ContentRejectedError      content_rejected     refused by a moderation filter
     ├── RateLimitedError          rate_limited         .retry_after (seconds)
-    ├── ProviderUnavailableError  unavailable          not reachable, restarted, overloaded
+    ├── ProviderUnavailableError  unavailable          .retry_after; away, restarted, overloaded
     ├── ProviderTimeoutError      timeout              a time limit passed; the job was cancelled
     ├── WorkflowError             workflow             .file .node_id .class_type …
     ├── GenerationFailedError     generation_failed    .node_id .class_type .detail
@@ -87,14 +87,22 @@ class RateLimitedError(ImageGenerationError):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class ProviderUnavailableError(ImageGenerationError):
-    """Not reachable, overloaded, or restarted with the job gone."""
+    """Not reachable, overloaded, or restarted with the job gone.
+
+    `retry_after` is the seconds until it is worth asking again, None when nobody says.
+    """
 
     error_type = "unavailable"
     retryable: bool = True
+    retry_after: float | None = None
 
 
 class NotConnectedError(ProviderUnavailableError):
     """No connection came about, so nothing was sent: the request may go to another server."""
+
+
+class SourceUnavailableError(ProviderUnavailableError):
+    """The host of a source picture or mask cannot be reached; no fault of the provider's."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

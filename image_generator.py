@@ -22,7 +22,8 @@ from image_provider import (
     ImageGenerationResult,
     ImageStyle,
 )
-from image_provider_router import Candidate, ImageProviderRouter
+from image_provider_router import ImageProviderRouter
+from provider_asking import Candidate
 from style_templates import apply_style
 
 logger = logging.getLogger(__name__)

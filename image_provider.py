@@ -30,6 +30,7 @@ from image_errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
     RateLimitedError,
+    SourceUnavailableError,
     WorkflowError,
 )
 from image_request import (
@@ -75,6 +76,7 @@ __all__ = [
     "ProviderTimeoutError",
     "ProviderUnavailableError",
     "RateLimitedError",
+    "SourceUnavailableError",
     "WorkflowError",
     "file_suffix",
 ]

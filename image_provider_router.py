@@ -1,8 +1,8 @@
 """The router: which provider serves a request, and who stands in when it fails.
 
 Owns the order of candidates, the check of what they can do, the fallback by error type and the
-record of attempts. `_initialize_providers` registers every provider that the settings allow. Knows
-no HTTP, no workflow JSON and no cache.
+record of attempts; `provider_resting.py` remembers who was found away. `_initialize_providers`
+registers every provider that the settings allow. Knows no HTTP, no workflow JSON and no cache.
 """
 
 from __future__ import annotations
@@ -11,18 +11,15 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from built_in_providers import BUILT_IN, FLUX_KEYS, KEY_SETTINGS, Factory, rebuilt
 from config import FLUX_HOSTS, Config
 from image_provider import (
     AllProvidersFailedError,
     ConfigurationError,
-    GenerationFailedError,
     ImageGenerationError,
     ImageGenerationRequest,
     ImageGenerationResult,
@@ -30,11 +27,11 @@ from image_provider import (
     InvalidRequestError,
     ProviderAttempt,
 )
+from provider_asking import Candidate, ask, described, description, generated, routed, without
+from provider_resting import Resting
 from routing_rules import Route, RoutingRules, load_rules, parse_rules, save_rules
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 ENTRY_POINT_GROUP = "image_providers"
 FLUX = "flux"
@@ -53,18 +50,10 @@ FALLBACK_ERROR_TYPES = frozenset(
 """Errors after which another provider is asked; a refusal or a bad request is final."""
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A provider in line for a request, and the request as it would get it."""
-
-    name: str
-    provider: ImageProvider
-    request: ImageGenerationRequest
-
-
 class ImageProviderRouter:
     """Sends requests to providers; safe for many threads.
 
+    `clock` gives seconds, by which attempts are measured and failed providers rest.
     Raises ConfigurationError when built from settings or a routing file that cannot be used.
     """
 
@@ -72,8 +61,12 @@ class ImageProviderRouter:
         self,
         config: Config,
         routing_config_path: str | os.PathLike[str] = "image_routing_config.json",
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
+        self._clock = clock
+        self._resting = Resting(clock)
         self.routing_config_path = Path(routing_config_path)
         self.routing_rules = load_rules(self.routing_config_path)
         self._rules()  # a broken file is told now, not at the first request
@@ -94,12 +87,15 @@ class ImageProviderRouter:
             self._register_entry_point(entry.name, entry.load)
 
     def _register_entry_point(self, name: str, load: Callable[[], Factory]) -> None:
-        if name in BUILT_IN or name == FLUX:
-            logger.warning("an installed package's provider %s is left out: a built-in name", name)
+        is_built_in = name in BUILT_IN or name == FLUX
+        if is_built_in or name in self.providers or name in self._unbuilt:
+            taken = "a built-in name" if is_built_in else "a name that another package has"
+            logger.warning("an installed package's provider %s is left out: %s", name, taken)
             return
         try:
             provider = load()(self.config)
             if provider is None:
+                self._unbuilt[name] = "its package made none: what it needs is not set"
                 return
             if not isinstance(provider, ImageProvider) or not hasattr(provider, "provider_name"):
                 raise TypeError(f"a {type(provider).__name__} is no ImageProvider with a name")
@@ -127,7 +123,7 @@ class ImageProviderRouter:
     # Choosing
 
     def resolve(self, request: ImageGenerationRequest) -> list[Candidate]:
-        """The providers that can serve a request, in the order they are tried.
+        """The providers that can serve a request, in the order they are tried when none rests.
 
         Raises AllProvidersFailedError, with the reason of each, when there is none.
         """
@@ -171,14 +167,14 @@ class ImageProviderRouter:
         provider = self.providers.get(name)
         if provider is None:
             raise ConfigurationError(self._why_absent(name))
-        features = _ask(name, provider.get_supported_features)
+        features = ask(name, provider.get_supported_features)
         if route.features is not None:
             features = dict.fromkeys(route.features, True)
         lacking = [word for word in needs if not features.get(word)]
         # One that was asked for by name knows best what the model that is asked for can do.
         if lacking and request.provider is None:
             raise InvalidRequestError(f"it has no {' and no '.join(lacking)}")
-        return Candidate(name, provider, _ask(name, lambda: _routed(request, route, provider)))
+        return Candidate(name, provider, ask(name, lambda: routed(request, route, provider)))
 
     def _why_absent(self, name: str) -> str:
         if name == FLUX:
@@ -189,56 +185,121 @@ class ImageProviderRouter:
     def select_provider(self, request: ImageGenerationRequest) -> ImageProvider:
         """The first provider that can serve a request and can be used now.
 
-        Raises AllProvidersFailedError when none can.
+        One that rests comes last. Raises AllProvidersFailedError when none can.
         """
         refused: list[ProviderAttempt] = []
-        for entry in self._in_order(request):
+        for entry in sorted(self._in_order(request), key=self._rests):
             if isinstance(entry, ProviderAttempt):
                 refused.append(entry)
                 continue
-            told = _described(entry.name, entry.provider)
+            told = described(entry.name, entry.provider)
             if told["available"]:
                 return entry.provider
             refused.append(ProviderAttempt(entry.name, "unavailable", told["reason"]))
         raise _all_failed(refused)
+
+    def _rests(self, entry: Candidate | ProviderAttempt) -> bool:
+        if isinstance(entry, ProviderAttempt):
+            return False
+        return self._resting.rest_of(entry.name, entry.provider) is not None
 
     # Generating
 
     def generate(self, request: ImageGenerationRequest) -> ImageGenerationResult:
         """Makes the pictures with the first provider that succeeds; never raises for a failure.
 
-        `metadata["attempts"]` tells of those that failed. Raises TypeError for what is no request.
+        `metadata["attempts"]` tells of those that failed, and of those that were passed over since
+        they rest: they are asked only when nobody else is left. Raises TypeError for what is no
+        request.
         """
         try:
-            candidates, refused = self._line_up(request)
-            if not candidates:
+            left, refused = self._line_up(request)
+            if not left:
                 raise _all_failed(refused)
         except ImageGenerationError as error:
             return ImageGenerationResult.failed(error, request.provider or "router")
+        unset = all(attempt.error_type == "configuration" for attempt in refused)
+        is_alone = len(left) == 1 and unset  # its own error says more than a list of absent ones
         attempts: list[ProviderAttempt] = []
-        for candidate, following in zip_longest(candidates, candidates[1:]):
-            result = _attempt(candidate, attempts)
+        candidate = self._next(left, attempts)
+        while True:
+            result = self._attempt(candidate, attempts)
             if result.success or not _may_fall_back(attempts):
                 return _with_attempts(result, attempts)
-            if following is not None:
-                logger.warning(
-                    "%s failed (%s): %s; trying %s",
-                    candidate.name,
-                    result.error_type,
-                    result.error,
-                    following.name,
-                )
-        if len(candidates) > 1:
+            if not left:
+                break
+            failed = attempts[-1]
+            said = self._shown(failed.message, candidate.request)
+            candidate = self._next(left, attempts)
+            logger.warning(
+                "%s failed (%s): %s; trying %s",
+                failed.provider,
+                failed.error_type,
+                said,
+                candidate.name,
+            )
+        if not is_alone:
             result = ImageGenerationResult.failed(_all_failed(attempts + refused), "router")
         return _with_attempts(result, attempts)
+
+    def _next(self, left: list[Candidate], attempts: list[ProviderAttempt]) -> Candidate:
+        """Takes the first that does not rest out of those `left`; when all do, the first."""
+        passed: list[ProviderAttempt] = []
+        for candidate in left if len(left) > 1 else ():
+            rest = self._resting.rest_of(candidate.name, candidate.provider)
+            if rest is None:
+                break
+            passed.append(ProviderAttempt(candidate.name, rest.error_type, str(rest)))
+        else:
+            return left.pop(0)
+        told = {attempt.provider for attempt in attempts}
+        for attempt in passed:
+            if attempt.provider not in told:
+                attempts.append(attempt)
+                logger.warning(
+                    "%s %s; trying %s", attempt.provider, attempt.message, candidate.name
+                )
+        return left.pop(len(passed))
+
+    def _attempt(
+        self, candidate: Candidate, attempts: list[ProviderAttempt]
+    ) -> ImageGenerationResult:
+        """The result of one provider; a failure is added to `attempts`."""
+        started = self._clock()
+        name, provider = candidate.name, candidate.provider
+        try:
+            result = ask(name, lambda: generated(candidate))
+        except ImageGenerationError as error:
+            result = ImageGenerationResult.failed(error, name, provider.model)
+        seconds = round(self._clock() - started, 3)
+        message = ""
+        if not result.success:
+            kind = result.error_type or "generation_failed"
+            attempts.append(ProviderAttempt(name, kind, result.error or "it did not say", seconds))
+            message = self._shown(attempts[-1].message, candidate.request)
+        self._resting.note(name, provider, result, started, message)
+        return result
+
+    def _shown(self, message: str, request: ImageGenerationRequest) -> str:
+        """A message for the log and for other requests: without keys and prompts."""
+        private = (*self.config.get_secrets(), request.prompt, request.negative_prompt)
+        return without(private, message)
 
     # Telling
 
     def get_available_providers(self) -> dict[str, dict[str, Any]]:
         """Every provider by name: what it is, what it can do, and whether it can be used now."""
-        told = {name: _described(name, provider) for name, provider in self.providers.items()}
+        told = {name: self._told(name, each) for name, each in self.providers.copy().items()}
         for name, reason in self._unbuilt.items():
-            told.setdefault(name, _description(name, None, {}, reason))
+            told.setdefault(name, description(name, None, {}, reason))
+        return told
+
+    def _told(self, name: str, provider: ImageProvider) -> dict[str, Any]:
+        told = described(name, provider)
+        rest = self._resting.rest_of(name, provider, look=True)
+        if rest is not None:
+            reason = rest._replace(message=told["reason"] or rest.message)
+            told |= {"available": False, "reason": str(reason)}
         return told
 
     def save_routing_config(self) -> None:
@@ -248,89 +309,14 @@ class ImageProviderRouter:
 
     def close(self) -> None:
         """Closes every provider."""
-        for provider in self.providers.values():
+        for provider in self.providers.copy().values():
             provider.close()
-
-
-def _ask(name: str, question: Callable[[], T]) -> T:
-    """What a provider's own code answers; a bug in it is a GenerationFailedError."""
-    try:
-        return question()
-    except ImageGenerationError:
-        raise
-    except Exception as error:
-        logger.warning("provider %s has a fault in its code", name, exc_info=True)
-        raise GenerationFailedError(
-            f"provider {name} stopped with {type(error).__name__}, a fault in its own code; the "
-            "log has the traceback",
-            provider=name,
-        ) from error
-
-
-def _described(name: str, provider: ImageProvider) -> dict[str, Any]:
-    try:
-        features = _ask(name, provider.get_supported_features)
-        reason = _ask(name, provider.unavailable_reason)
-    except ImageGenerationError as error:
-        features, reason = {}, str(error)
-    return _description(provider.provider_name, provider.model, features, reason)
-
-
-def _description(
-    provider: str, model: str | None, features: dict[str, bool], reason: str | None
-) -> dict[str, Any]:
-    return {
-        "provider": provider,
-        "model": model,
-        "features": features,
-        "available": reason is None,
-        "reason": reason,
-    }
-
-
-def _attempt(candidate: Candidate, attempts: list[ProviderAttempt]) -> ImageGenerationResult:
-    """The result of one provider; a failure is added to `attempts`."""
-    started = time.monotonic()
-    try:
-        result = _ask(candidate.name, lambda: _generated(candidate))
-    except ImageGenerationError as error:
-        result = ImageGenerationResult.failed(error, candidate.name, candidate.provider.model)
-    if not result.success:
-        kind, message = result.error_type or "generation_failed", result.error or "it did not say"
-        seconds = round(time.monotonic() - started, 3)
-        attempts.append(ProviderAttempt(candidate.name, kind, message, seconds))
-    return result
-
-
-def _generated(candidate: Candidate) -> ImageGenerationResult:
-    result = candidate.provider.generate(candidate.request)
-    if not isinstance(result, ImageGenerationResult):
-        raise TypeError(f"generate gave a {type(result).__name__}")
-    return result
 
 
 def _may_fall_back(attempts: list[ProviderAttempt]) -> bool:
     """By the last failure; after a time limit only once, since the job may be paid for already."""
     kinds = [attempt.error_type for attempt in attempts]
     return kinds[-1] in FALLBACK_ERROR_TYPES and kinds.count("timeout") <= 1
-
-
-def _routed(
-    request: ImageGenerationRequest, route: Route, provider: ImageProvider
-) -> ImageGenerationRequest:
-    """The request for one provider: the route's model and workflow, the provider's defaults."""
-    defaults = {
-        name: value
-        for name, value in provider.get_default_parameters(request.style).items()
-        if getattr(request, name, "unknown") is None
-    }
-    return replace(
-        request,
-        model=request.model or route.model,
-        workflow=request.workflow or route.workflow,
-        from_template=request.from_template | set(defaults),
-        **defaults,
-    )
 
 
 def _with_attempts(

@@ -91,27 +91,26 @@ class RoutingRules:
 
         What an entry leaves open is taken from the provider's own entry.
         """
-        for entry in self._entries(request):
+
+        def whole(entry: Route) -> Route:
             for name in dict.fromkeys((entry.provider, real_name(entry.provider))):
                 if name in self.providers:
                     entry = entry.over(self.providers[name])
-            yield replace(entry, provider=real_name(entry.provider))
+            return replace(entry, provider=real_name(entry.provider))
 
-    def _entries(self, request: ImageGenerationRequest) -> Iterator[Route]:
         if request.provider is not None:
-            yield Route(request.provider)
+            yield whole(Route(request.provider))
             return
-        words = (word for word, _ in _uses(request) if word in self.features)
-        yield from sorted((self.features[word] for word in words), key=self._priority)
+        used = (self.features[word] for word, _ in _uses(request) if word in self.features)
+        yield from sorted(map(whole, used), key=_priority)
         if request.style is not None and request.style.value in self.styles:
-            yield self.styles[request.style.value]
+            yield whole(self.styles[request.style.value])
         for name in (self.default_provider, *self.fallback_chain):
-            yield Route(name)
+            yield whole(Route(name))
 
-    def _priority(self, route: Route) -> float:
-        own = self.providers.get(route.provider)
-        priority = (route if own is None else route.over(own)).priority
-        return float("inf") if priority is None else priority
+
+def _priority(route: Route) -> float:
+    return float("inf") if route.priority is None else route.priority
 
 
 def _uses(request: ImageGenerationRequest) -> Iterator[tuple[str, bool]]:
@@ -172,8 +171,12 @@ def load_rules(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def parse_rules(data: Mapping[str, Any], file: str) -> RoutingRules:
-    """The rules of plain data; raises ConfigurationError naming file and key."""
+    """The rules of plain data; raises ConfigurationError naming file and key.
+
+    The data may be changed by another thread meanwhile.
+    """
     reader = _Reader(file)
+    data = dict(data)
     default = data.get("default_provider")
     if not isinstance(default, str):
         raise reader.wrong("default_provider", "must be a provider's name")
@@ -200,7 +203,7 @@ class _Reader:
     def mapping(self, key: str, value: object) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise self.wrong(key, 'must be an object such as {"provider": "comfyui"}')
-        return value
+        return dict(value)
 
     def section(self, data: Mapping[str, Any], name: str, words: set[str]) -> dict[str, Route]:
         entries = self.mapping(name, data.get(name))

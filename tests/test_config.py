@@ -244,3 +244,10 @@ def test_keys_are_not_shown_and_other_variables_not_kept():
     config = Config({"OPENAI_API_KEY": "sk-secret", "OTHER_SECRET": "of others"})
     assert repr(config) == "Config(configured: OPENAI_API_KEY)"
     assert "of others" not in str(vars(config))
+
+
+def test_secrets_are_all_keys_and_tokens_that_are_set():
+    names = [name for name in (setting.name for setting in SETTINGS) if "KEY" in name]
+    environ = {name: f"secret of {name}" for name in [*names, "REPLICATE_API_TOKEN"]}
+    config = Config({**environ, "FLUX_HOST": "fal"}, None)
+    assert sorted(config.get_secrets()) == sorted(environ.values())

@@ -28,27 +28,7 @@ from image_provider import (
 )
 from image_provider_router import ImageProviderRouter
 from tests.fakes.provider import FakeProvider, success
-
-FOX = ImageGenerationRequest("a fox")
-
-
-def make_router(*providers, config=None, **rules):
-    """A router over these providers alone; the first is the default, the chain has them all."""
-    router = ImageProviderRouter(config or Config({}, None))
-    router.close()
-    router.providers = {provider.provider_name: provider for provider in providers}
-    names = list(router.providers)
-    router.routing_rules |= {"default_provider": names[0], "fallback_chain": names, **rules}
-    return router
-
-
-def asked(router):
-    return {name: len(provider.requests) for name, provider in router.providers.items()}
-
-
-def attempts(result):
-    return [(a["provider"], a["error_type"], a["message"]) for a in result.metadata["attempts"]]
-
+from tests.router_support import FOX, asked, attempts, make_router
 
 # Registering
 
@@ -121,14 +101,14 @@ def test_a_bundled_workflow_that_is_set_counts_as_not_configured():
 def install(tmp_path, monkeypatch):
     """Installs a package whose entry points of the group image_providers are the given ones."""
 
-    def install(source, **entries):
-        folder = tmp_path / "site"
-        info = folder / "stranger-1.0.dist-info"
+    def install(source, package="stranger", **entries):
+        folder = tmp_path / package
+        info = folder / f"{package}-1.0.dist-info"
         info.mkdir(parents=True)
         (folder / "stranger_providers.py").write_text(source, "utf-8")
         lines = [f"{name} = stranger_providers:{value}" for name, value in entries.items()]
         (info / "entry_points.txt").write_text("\n".join(["[image_providers]", *lines]), "utf-8")
-        (info / "METADATA").write_text("Name: stranger\nVersion: 1.0\n", "utf-8")
+        (info / "METADATA").write_text(f"Name: {package}\nVersion: 1.0\n", "utf-8")
         monkeypatch.syspath_prepend(str(folder))
 
     yield install
@@ -160,12 +140,22 @@ def test_an_installed_package_adds_a_provider_and_a_broken_one_is_left_out(insta
     assert router.generate(ImageGenerationRequest("a fox", provider="good")).success
     told = router.get_available_providers()
     assert told["broken"]["reason"] == "cannot be loaded: RuntimeError: no such luck"
-    assert "without_key" not in told
+    assert told["without_key"]["reason"] == "its package made none: what it needs is not set"
     warned = " ".join(r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
     for name in ("broken", "nothing", "absent", "comfyui"):
         assert f"provider {name} " in warned
     assert type(router.providers["comfyui"]).__name__ == "ComfyUIProvider"
     router.close()
+
+
+def test_the_first_of_two_packages_with_one_name_is_kept(install, caplog):
+    install(STRANGER, package="later_on_the_path", good="good")
+    install(STRANGER, package="first_on_the_path", good="without_key")
+    router = ImageProviderRouter(Config({}, None))
+    router.close()
+    assert "good" not in router.providers
+    assert "its package made none" in router.get_available_providers()["good"]["reason"]
+    assert "provider good is left out: a name that another package has" in caplog.text
 
 
 # The routing file
@@ -390,6 +380,36 @@ def test_one_provider_alone_fails_with_its_own_error_and_no_talk_of_a_fallback(c
     assert "trying" not in caplog.text
 
 
+def test_a_lone_provider_that_fails_is_told_with_those_that_lack_a_feature():
+    router = make_router(
+        FakeProvider("a", ProviderUnavailableError("down")),
+        FakeProvider("b", features=[]),
+        fallback_chain=["b", "openai"],
+        feature_routing={"negative_prompts": {"provider": "a", "required": True}},
+    )
+    result = router.generate(ImageGenerationRequest("a fox", negative_prompt="dogs"))
+    assert result.error_type == "all_providers_failed"
+    for part in ("a: down", "b: it has no negative_prompts", "openai: no key"):
+        assert part in result.error
+    assert asked(router) == {"a": 1, "b": 0}
+
+
+def test_a_warning_of_a_fallback_has_no_prompt_and_no_key(caplog):
+    error = GenerationFailedError('sk-very-secret cannot draw "a red fox" without dogs')
+    router = make_router(
+        FakeProvider("a", error),
+        FakeProvider("b"),
+        config=Config({"OPENAI_API_KEY": "sk-very-secret"}, None),
+    )
+    request = ImageGenerationRequest("a red fox", negative_prompt="dogs")
+    assert attempts(router.generate(request)) == [("a", "generation_failed", str(error))]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        'a failed (generation_failed): […] cannot draw "[…]" without […]; trying b'
+    )
+
+
 def test_after_two_time_limits_nobody_else_is_paid():
     late = ProviderTimeoutError("late")
     router = make_router(FakeProvider("a", late), FakeProvider("b", late), FakeProvider("c"))
@@ -450,7 +470,45 @@ def test_many_threads_get_their_own_pictures():
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(router.generate, requests))
     assert [result.images[0]["seed"] for result in results] == list(range(16))
-    assert all(attempts(result) == [("a", "unavailable", "down")] for result in results)
+    for result in results:
+        ((provider, kind, message),) = attempts(result)
+        assert (provider, kind) == ("a", "unavailable") and message.endswith("down")
+
+
+@pytest.fixture
+def often_switching():
+    """Threads take turns so often that one is interrupted anywhere."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def test_rules_and_providers_may_change_while_others_ask(often_switching):
+    router = make_router(FakeProvider("a"))
+    stops = threading.Event()
+
+    def change():
+        styles = router.routing_rules["style_routing"]
+        while not stops.is_set():
+            for number in range(50):
+                router.providers[f"p{number}"] = FakeProvider("p")
+                router.routing_rules[f"p{number}"] = {"priority": number}
+                styles["cinematic"] = styles["artistic"] = {"provider": "a"}
+            for number in range(50):
+                del router.providers[f"p{number}"], router.routing_rules[f"p{number}"]
+                styles.clear()
+
+    with ThreadPoolExecutor(1) as pool:
+        changing = pool.submit(change)
+        try:
+            for _ in range(100):
+                assert router.generate(FOX).success
+                assert router.select_provider(FOX).provider_name == "a"
+                assert "a" in router.get_available_providers()
+        finally:
+            stops.set()
+        changing.result(10)
 
 
 def test_close_closes_every_provider():

@@ -142,6 +142,17 @@ def test_priority_decides_between_several_features_and_none_comes_last():
     assert names(read, **given) == ["z-first", "m-second", "a-without", "comfyui"]
 
 
+def test_an_alias_has_the_priority_of_what_it_stands_for():
+    read = rules(
+        feature_routing={"negative_prompts": {"provider": "a"}, "seeds": {"provider": "flux"}},
+        flux_fal={"priority": 1},
+        fallback_chain=[],
+    )
+    request = ImageGenerationRequest("a fox", negative_prompt="dogs", seed=0)
+    routes = read.routes(request, lambda name: "flux_fal" if name == "flux" else name)
+    assert [route.provider for route in routes] == ["flux_fal", "a", "comfyui"]
+
+
 @pytest.mark.parametrize(
     ("request_fields", "needs"),
     [
