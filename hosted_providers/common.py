@@ -13,7 +13,12 @@ from typing import Any
 
 from hosted_providers.capabilities import Catalog, Model
 from image_io.http import HttpResponse, error_for_status, retry_after
-from image_provider import AuthenticationError, ImageGenerationError, RateLimitedError
+from image_provider import (
+    AuthenticationError,
+    ImageGenerationError,
+    ProviderUnavailableError,
+    RateLimitedError,
+)
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,7 @@ def error_from(
     """The vendor's own message as the error that the status stands for, or as `error_class`."""
     chosen = error_class or type(error_for_status(response, title))
     details: dict[str, Any] = {"status": response.status, "request_id": request_id(response)}
-    if issubclass(chosen, RateLimitedError):
+    if issubclass(chosen, (RateLimitedError, ProviderUnavailableError)):
         details["retry_after"] = retry_after(response)
     hint = "; check the key and the account's credit" if chosen is AuthenticationError else ""
     return chosen(f"{title} answered {response.status}: {message}{hint}", **details)

@@ -219,11 +219,10 @@ class HostedProvider(ImageProvider):
             if not error.retryable:  # the job itself has ended
                 raise
             self._cancel(job)
-            raise type(error)(
-                f"{self._vendor.title}: job {job.id} was given up while it was {job.stage}: "
-                f"{error}",
-                request_id=job.id,
-            ) from error
+            message = (
+                f"{self._vendor.title}: job {job.id} was given up while it was {job.stage}: {error}"
+            )
+            raise replace(error, message=message, request_id=job.id) from error
         except KeyboardInterrupt:
             self._cancel(job)
             raise

@@ -371,7 +371,7 @@ def error_for_status(response: HttpResponse, name: str) -> ImageGenerationError:
             f"{text}: too many requests", retry_after=retry_after(response), **details
         )
     if status == 408 or status >= 500:
-        return ProviderUnavailableError(text, **details)
+        return ProviderUnavailableError(text, retry_after=retry_after(response), **details)
     if status in _REDIRECT_STATUSES:
         return ProviderUnavailableError(
             f"{text}, a redirect; set the address that it points to", **details

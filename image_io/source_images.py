@@ -28,6 +28,7 @@ from image_provider import (
     InvalidRequestError,
     ProviderTimeoutError,
     ProviderUnavailableError,
+    SourceUnavailableError,
 )
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _fetch(url: str, what: str, session: HttpSession | None, max_bytes: int) -> 
             parse_error=partial(_status_error, what),
         )
     except (ProviderUnavailableError, ProviderTimeoutError) as error:
-        raise ProviderUnavailableError(
+        raise SourceUnavailableError(
             f"{error}; try again later, or {_INSTEAD}", status=error.status
         ) from error
     except ImageGenerationError as error:
