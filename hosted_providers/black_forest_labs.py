@@ -50,7 +50,9 @@ def parse_response(body: Any, job: Job | None = None) -> Job:
     status = body["status"]
     if status == "Ready":
         result = body["result"]
-        image = VendorImage(url=result["sample"], seed=result.get("seed"))
+        image = VendorImage(
+            url=result["sample"], seed=result.get("seed"), revised_prompt=result.get("prompt")
+        )
         return replace(job, stage="running", fraction=1.0, images=(image,))
     failure = _failure(status, body.get("details"))
     if failure is not None:
@@ -89,6 +91,7 @@ VENDOR = Vendor(
     base_url="https://api.bfl.ai",
     domains=("bfl.ai",),
     key_setting="BLACK_FOREST_LABS_API_KEY",
+    url_setting="BFL_BASE_URL",
     catalog=BFL,
     auth=lambda key: {"x-key": key},
     build_request=build_request,

@@ -47,6 +47,7 @@ VENDOR = Vendor(
     base_url="https://api.together.ai",
     domains=(),
     key_setting="TOGETHER_API_KEY",
+    url_setting="TOGETHER_BASE_URL",
     catalog=TOGETHER,
     auth=bearer,
     build_request=build_request,

@@ -200,9 +200,13 @@ def test_terminal_statuses_end_the_wait(provider, name, error_type, part):
     [
         (422, ANSWERS["http_422"], "invalid_request", "body.width"),
         (402, ANSWERS["http_402"], "authentication", "Insufficient credits"),
+        (400, {"detail": "Invalid base64 image"}, "invalid_request", "Invalid base64 image"),
+        (401, {"detail": "Not authenticated"}, "authentication", "check the key (BLACK_FOREST"),
         (403, {"detail": "Not authenticated"}, "authentication", "Not authenticated"),
+        (404, {"detail": "Not Found"}, "invalid_request", "check the model id flux-2-pro"),
         (429, ANSWERS["http_429"], "rate_limited", "Too many active tasks"),
         (500, {"detail": "oops"}, "unavailable", "oops"),
+        (503, {"message": "maintenance"}, "unavailable", "maintenance"),
     ],
 )
 @responses.activate
