@@ -57,7 +57,8 @@ def parse_response(body: Any, job: Job | None = None) -> Job:
     failure = _failure(status, body.get("details"))
     if failure is not None:
         raise failure
-    progress = body.get("progress") or 0.0
+    told = body.get("progress")
+    progress = float(told) if isinstance(told, (int, float)) else 0.0
     stage = "queued" if status == "Pending" and not progress else "running"
     return replace(job, stage=stage, fraction=progress)
 

@@ -49,9 +49,7 @@ class ProgressReporter:
         """`fraction` is that of the call now running, 0.0 to 1.0."""
         if self._callback is None:
             return
-        # Vendors say how far they are in numbers, most of the time.
-        part = fraction if isinstance(fraction, (int, float)) else 0.0
-        overall = min(1.0, (self._finished + part) / self._calls)
+        overall = min(1.0, (self._finished + fraction) / self._calls)
         self._fraction = max(self._fraction, overall)
         position = queue_position if isinstance(queue_position, int) else None
         update = ProgressUpdate(stage, self._fraction, position)
