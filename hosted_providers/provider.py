@@ -18,10 +18,10 @@ from hosted_providers.common import Call, InputImage, Job, Vendor, VendorImage, 
 from hosted_providers.planning import DEFAULT_SIDE, Plan, make_plan
 from hosted_providers.reporting import (
     ProgressReporter,
+    add,
     advice,
     conceal,
     make_recipe,
-    reword,
     understood,
 )
 from hosted_providers.sizes import FixedSizes, PixelSizes
@@ -92,6 +92,11 @@ class HostedProvider(ImageProvider):
             raise TypeError(f"api_key must be a str, not {type(api_key).__name__}")
         if not api_key.strip():
             raise ConfigurationError(f"{vendor.title}: the key is empty; set {vendor.key_setting}")
+        if not (api_key.isascii() and api_key.strip().isprintable()):
+            raise ConfigurationError(
+                f"{vendor.title}: the key has a character that no header can carry, such as a line "
+                f"break; check {vendor.key_setting}"
+            )
         self.provider_name = vendor.name
         self.model = model or vendor.catalog.text
         self._configured_model = model
@@ -124,9 +129,9 @@ class HostedProvider(ImageProvider):
         error.provider = self.provider_name
         conceal(error, (request.prompt, request.negative_prompt))
         model = work.plan.model.id if work.plan is not None else None
-        next_step = advice(error, self._vendor.key_setting, model)
+        next_step = advice(error, self._vendor, model)
         if next_step is not None:
-            reword(error, f"{error.message}; {next_step}")
+            add(error, next_step)
         if error.request_id is not None and not work.calls:
             work.notes["request_id"] = error.request_id
 

@@ -1,6 +1,6 @@
 """What callers are told of a generation: progress, the recipe, and what an error says.
 
-Owns no order of things (`provider.py` does) and knows no vendor.
+Owns no order of things (`provider.py` does) and knows no single vendor.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from image_provider import (
     AuthenticationError,
@@ -18,11 +18,15 @@ from image_provider import (
     ImageGenerationError,
     ImageGenerationRequest,
     InvalidRequestError,
+    NotConnectedError,
     ProgressCallback,
     ProgressUpdate,
     ProviderUnavailableError,
     RateLimitedError,
 )
+
+if TYPE_CHECKING:
+    from hosted_providers.common import Vendor
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +94,11 @@ def reword(error: ImageGenerationError, text: str) -> None:
     error.args = (text,)
 
 
+def add(error: ImageGenerationError, text: str) -> None:
+    """Adds to what an error says."""
+    reword(error, f"{error.message.rstrip(' .')}; {text}")
+
+
 def conceal(error: ImageGenerationError, prompts: Iterable[str | None]) -> None:
     """Takes the prompts out of what the error and its causes say, and whatever makes them long."""
     secrets = [text for text in prompts if text and len(text) >= _SHORTEST_SECRET]
@@ -108,11 +117,11 @@ def _concealed(text: str, secrets: Iterable[str]) -> str:
     return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} …"
 
 
-def advice(error: ImageGenerationError, key_setting: str, model: str | None) -> str | None:
-    """What to do next about an error that a vendor's answer stands for; None where it says so."""
+def advice(error: ImageGenerationError, vendor: Vendor, model: str | None) -> str | None:
+    """What to do next about an error of a vendor's; None where the error says it."""
     match error:
         case AuthenticationError():
-            return f"check the key ({key_setting}) and the account's credit"
+            return f"check the key ({vendor.key_setting}) and the account's credit"
         case ContentRejectedError():
             return "change the prompt or the picture"
         case RateLimitedError(retry_after=None):
@@ -120,7 +129,9 @@ def advice(error: ImageGenerationError, key_setting: str, model: str | None) -> 
         case RateLimitedError():
             return f"try again in {error.retry_after:.0f} s"
         case InvalidRequestError(status=404):
-            return f"check the model id {model}, and the base URL if one is set"
+            return f"check the model id {model}, and {vendor.url_setting} if it is set"
+        case NotConnectedError():
+            return f"check the network, and {vendor.url_setting} if it is set"
         case ProviderUnavailableError(status=int()):
             return "try again later, or use another provider"
     return None

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 
 from hosted_providers.common import Vendor, VendorRequest
-from hosted_providers.reporting import MISREAD, reword
+from hosted_providers.reporting import MISREAD, add, reword
 from image_io.http import HttpResponse, HttpSession, origin, retry_after, shown_url
 from image_provider import (
     AuthenticationError,
@@ -184,7 +184,7 @@ def _tell_of_billing(error: ImageGenerationError, was_refused: bool) -> None:
     """Adds to the error of a POST that nobody knows whether it was acted on."""
     unknown = isinstance(error, (ProviderTimeoutError, ProviderUnavailableError))
     if unknown and error.retryable and not (was_refused or isinstance(error, NotConnectedError)):
-        reword(error, f"{error.message}; it may be billed all the same, so it was not sent again")
+        add(error, "it may be billed all the same, so it was not sent again")
 
 
 def _origin_of_base(vendor: Vendor, base_url: str) -> tuple[str, str, int | None]:

@@ -210,7 +210,7 @@ def openai_calls(url: str) -> dict[str, Callable[[], Any]]:
 def fal_calls(url: str) -> dict[str, Callable[[], Any]]:
     """The calls of each case."""
     sdk = importlib.import_module("fal_client")
-    module = importlib.import_module("fal_client.client")
+    module: Any = importlib.import_module("fal_client.client")
     module.QUEUE_URL_FORMAT = f"{url}/"  # it knows https alone
     client = sdk.SyncClient(key=KEY)
     size = {"width": 1024, "height": 768}

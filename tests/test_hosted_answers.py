@@ -17,7 +17,7 @@ from image_provider import ImageGenerationRequest
 from tests.fakes.clock import Clock
 from tests.hosted_support import KEY, PICTURE, answers
 
-ODD = (None, True, 7, 0.5, "", "text", [], ["text"], {}, {"a": {}}, [None])
+ODD: tuple[Any, ...] = (None, True, 7, 0.5, "", "text", [], ["text"], {}, {"a": {}}, [None])
 
 # Vendor, the answer to the POST, those to the GETs in their order.
 FLOWS = {

@@ -19,7 +19,7 @@ OPENAI = answers("openai")
 
 
 def sent(number: int = 0) -> dict[str, object]:
-    return json.loads(responses.calls[number].request.body)
+    return json.loads(responses.calls[number].request.body or "")
 
 
 @responses.activate
@@ -150,6 +150,15 @@ def test_neither_key_nor_prompt_is_in_a_message_that_repeats_them(caplog):
     assert len(told[3].error or "") < 1100
     assert KEY not in caplog.text and "private" not in caplog.text
     assert str(told[0].exception) == told[0].error
+
+
+def test_a_vendor_that_cannot_be_reached_says_what_to_check():
+    result = FluxProvider(KEY, base_url="http://127.0.0.1:9").generate(
+        ImageGenerationRequest("a fox")
+    )
+
+    assert result.error_type == "unavailable"
+    assert (result.error or "").endswith("; check the network, and BFL_BASE_URL if it is set")
 
 
 def repeating(status: int, retry_after: str | None, name: str = "error_rate") -> Clock:

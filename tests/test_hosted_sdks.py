@@ -102,14 +102,14 @@ def asked_of(server: StandIn, case: str, folder: Path) -> list[dict[str, Any]]:
     model, fields = CASES[case]
     clock = Clock()
     # A job that never ends is asked for a few times.
-    timing = {"clock": clock, "sleep": lambda seconds: clock.sleep(100 * seconds)}
+    timing: dict[str, Any] = {"clock": clock, "sleep": lambda seconds: clock.sleep(100 * seconds)}
     if vendor == "openai":
         base_url = f"{server.url}/v1"
         provider: Any = OpenAIImagesProvider(KEY, base_url, model, **timing)
     else:
         provider = FluxProvider(KEY, vendor, model, server.url, **timing)
     paths = pictures(folder, vendor)
-    given = {
+    given: dict[str, Any] = {
         name: paths.get(value, value) if isinstance(value, str) else value
         for name, value in fields.items()
     }
