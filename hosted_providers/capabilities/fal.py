@@ -78,7 +78,7 @@ _FAL_INPAINTING = replace(
     fields={**_FAL_OPEN, **_FAL_PICTURE, "mask": "mask_url", "negative_prompt": "negative_prompt"},
     needs_source=True,
     needs_mask=True,
-    ranges={"steps": Range(1, 50)},
+    ranges={"steps": Range(1, 50), "strength": Range(0.01, 1.0)},
     edit_model=None,
 )
 
