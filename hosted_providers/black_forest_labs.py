@@ -50,12 +50,15 @@ def parse_response(body: Any, job: Job | None = None) -> Job:
     status = body["status"]
     if status == "Ready":
         result = body["result"]
-        image = VendorImage(url=result["sample"], seed=result.get("seed"))
+        image = VendorImage(
+            url=result["sample"], seed=result.get("seed"), revised_prompt=result.get("prompt")
+        )
         return replace(job, stage="running", fraction=1.0, images=(image,))
     failure = _failure(status, body.get("details"))
     if failure is not None:
         raise failure
-    progress = body.get("progress") or 0.0
+    told = body.get("progress")
+    progress = float(told) if isinstance(told, (int, float)) else 0.0
     stage = "queued" if status == "Pending" and not progress else "running"
     return replace(job, stage=stage, fraction=progress)
 
@@ -89,6 +92,7 @@ VENDOR = Vendor(
     base_url="https://api.bfl.ai",
     domains=("bfl.ai",),
     key_setting="BLACK_FOREST_LABS_API_KEY",
+    url_setting="BFL_BASE_URL",
     catalog=BFL,
     auth=lambda key: {"x-key": key},
     build_request=build_request,

@@ -13,12 +13,7 @@ from typing import Any
 
 from hosted_providers.capabilities import Catalog, Model
 from image_io.http import HttpResponse, error_for_status, retry_after
-from image_provider import (
-    AuthenticationError,
-    ImageGenerationError,
-    ProviderUnavailableError,
-    RateLimitedError,
-)
+from image_provider import ImageGenerationError, ProviderUnavailableError, RateLimitedError
 
 
 @dataclass(frozen=True)
@@ -44,6 +39,7 @@ class Call:
     """One call to a vendor: what a request asks of it, less all that its model does not take.
 
     `size` is width and height in pixels, `aspect_ratio` as in "16:9"; a call has at most one.
+    `options` are fields under the vendor's own names.
     """
 
     model: Model
@@ -58,6 +54,7 @@ class Call:
     strength: float | None = None
     source: InputImage | None = None
     mask: InputImage | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,13 +77,16 @@ class VendorImage:
     seed: int | None = None
     revised_prompt: str | None = None
 
+    def __post_init__(self) -> None:
+        _check_texts(self.base64, self.url)
+
 
 @dataclass(frozen=True)
 class Job:
     """A job as the vendor's last answer tells it; `images` is None while it runs.
 
     `poll_url` is what to ask next; `result_url` what to ask once it has finished, where a vendor
-    keeps that apart.
+    keeps that apart. `failure` is what a vendor said went wrong that tells more at `result_url`.
     """
 
     id: str | None = None
@@ -97,17 +97,32 @@ class Job:
     fraction: float = 0.0
     queue_position: int | None = None
     images: tuple[VendorImage, ...] | None = None
+    failure: str | None = None
     usage: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_texts(self.poll_url, self.result_url, self.cancel_url)
+        if self.images is None and not self.poll_url:
+            raise ValueError("a job without pictures and without a URL to ask for them")
+
+
+def _check_texts(*values: object) -> None:
+    """Raises TypeError where an answer holds something else, so that it is told on reading."""
+    for value in values:
+        if not isinstance(value, (str, type(None))):
+            raise TypeError(f"{type(value).__name__} where a text was expected")
 
 
 @dataclass(frozen=True)
 class Vendor:
     """One vendor: where it is, its models, and the pure functions that speak its language.
 
+    `key_setting` and `url_setting` are the settings of its key and of a URL in place of its own.
     `parse_response` reads any answer: `job` is None for the first one, else what was known before.
     It raises ImageGenerationError for a job that failed. `domains` are those of the vendor's own
     polling hosts; one that `answers_at_once` has no jobs. `read_timeout` is in seconds. Inputs
-    above `upload_above` bytes go through `build_upload` first.
+    above `upload_above` bytes go through `build_upload` first. `usage_headers` are response
+    headers that tell what a call costs, with the name that each has in a result's usage.
     """
 
     name: str
@@ -115,6 +130,7 @@ class Vendor:
     base_url: str
     domains: tuple[str, ...]
     key_setting: str
+    url_setting: str
     catalog: Catalog
     auth: Callable[[str], Mapping[str, str]]
     build_request: Callable[[Call], VendorRequest]
@@ -126,6 +142,7 @@ class Vendor:
     upload_above: int | None = None
     build_upload: Callable[[bytes], VendorRequest] | None = None
     parse_upload: Callable[[Any], str] | None = None
+    usage_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def payload(call: Call, encode: Callable[[InputImage], str]) -> dict[str, Any]:
@@ -147,7 +164,8 @@ def payload(call: Call, encode: Callable[[InputImage], str]) -> dict[str, Any]:
         value = values[parameter]
         if value is not None:
             body[name.removesuffix("[]")] = [value] if name.endswith("[]") else value
-    return {**body, **model.constants, **(model.seeded if call.seed is not None else {})}
+    seeded = model.seeded if call.seed is not None else {}
+    return {**body, **model.constants, **seeded, **call.options}
 
 
 def parse_data(body: Any, job: Job | None = None) -> Job:
@@ -165,11 +183,17 @@ def parse_data(body: Any, job: Job | None = None) -> Job:
 
 
 def told_error(response: HttpResponse) -> tuple[str, Any] | None:
-    """Message and code of {"error": {message, type, param, code}}; None for any other answer."""
+    """Message and code of {"error": {message, type, param, code}}; None for any other answer.
+
+    Compatible servers also write {"error": text} or FastAPI's {"detail": ...}.
+    """
     body = response.json_or_none()
-    error = body.get("error") if isinstance(body, dict) else None
-    if not isinstance(error, dict):
+    if not isinstance(body, dict):
         return None
+    error = body.get("error")
+    if not isinstance(error, dict):
+        message = error if isinstance(error, str) else validation_message(body.get("detail"))
+        return (message, None) if message else None
     code, param = error.get("code"), error.get("param")
     message = error.get("message") or code
     return (f"{message}{f' (parameter {param})' if param else ''}", code) if message else None
@@ -191,8 +215,7 @@ def error_from(
     details: dict[str, Any] = {"status": response.status, "request_id": request_id(response)}
     if issubclass(chosen, (RateLimitedError, ProviderUnavailableError)):
         details["retry_after"] = retry_after(response)
-    hint = "; check the key and the account's credit" if chosen is AuthenticationError else ""
-    return chosen(f"{title} answered {response.status}: {message}{hint}", **details)
+    return chosen(f"{title} answered {response.status}: {message}", **details)
 
 
 def request_id(response: HttpResponse) -> str | None:
@@ -209,6 +232,6 @@ def validation_message(detail: Any) -> str | None:
         return None
     problems = [problem for problem in detail if isinstance(problem, dict)]
     return "; ".join(
-        f"{'.'.join(str(part) for part in problem.get('loc', ()))}: {problem.get('msg')}"
+        f"{'.'.join(str(part) for part in problem.get('loc') or ())}: {problem.get('msg')}"
         for problem in problems
     )

@@ -44,8 +44,8 @@ def build_request(call: Call) -> VendorRequest:
 def parse_response(body: Any, job: Job | None = None) -> Job:
     """The queued job, its status, or its result.
 
-    COMPLETED may be a failure: the result's URL then answers with the error's own status, so it
-    is asked in any case.
+    COMPLETED may be a failure: the result's URL then answers with the error's own status, and
+    says more, so it is asked in any case.
     """
     if job is None:
         return Job(
@@ -57,7 +57,15 @@ def parse_response(body: Any, job: Job | None = None) -> Job:
         )
     match body.get("status"):
         case "COMPLETED":
-            return replace(job, stage="running", fraction=1.0, poll_url=job.result_url)
+            error = body.get("error")
+            return replace(
+                job,
+                stage="running",
+                fraction=1.0,
+                poll_url=job.result_url,
+                failure=None if error is None else str(error),
+                usage=body.get("metrics") or {},
+            )
         case "IN_QUEUE":
             return replace(job, stage="queued", queue_position=body.get("queue_position"))
         case None:
@@ -73,7 +81,8 @@ def _images(body: Any) -> tuple[VendorImage, ...]:
     kept = [item for item, flagged in zip_longest(items, flags) if item and not flagged]
     if items and not kept:
         raise ContentRejectedError(f"{_TITLE}: the safety checker blacked out every picture")
-    return tuple(VendorImage(url=item["url"], seed=body.get("seed")) for item in kept)
+    seed, prompt = body.get("seed"), body.get("prompt")
+    return tuple(VendorImage(url=item["url"], seed=seed, revised_prompt=prompt) for item in kept)
 
 
 def parse_error(response: HttpResponse) -> ImageGenerationError | None:
@@ -100,10 +109,12 @@ VENDOR = Vendor(
     base_url="https://queue.fal.run",
     domains=("fal.run",),
     key_setting="FAL_KEY",
+    url_setting="FAL_BASE_URL",
     catalog=FAL,
     auth=lambda key: {"Authorization": f"Key {key}"},
     build_request=build_request,
     parse_response=parse_response,
     parse_error=parse_error,
     cancel_method="PUT",
+    usage_headers={"x-fal-billable-units": "billable_units"},
 )

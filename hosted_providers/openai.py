@@ -1,7 +1,7 @@
 """OpenAI Images, and servers that are compatible with it: synchronous, pictures as base64.
 
 Owns the payloads of /images/generations and /images/edits and the error codes. Sends nothing.
-Facts: openai 3.54.0 (types/image_generate_params.py, image_edit_params.py, images_response.py).
+Facts: openai 3.57.0 (types/image_generate_params.py, image_edit_params.py, images_response.py).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def build_request(call: Call) -> VendorRequest:
         "prompt": call.prompt,
         "n": call.count,
         **call.model.constants,
+        **call.options,
     }
     if call.size is not None:
         fields["size"] = f"{call.size[0]}x{call.size[1]}"
@@ -59,7 +60,7 @@ def parse_error(response: HttpResponse) -> ImageGenerationError | None:
     if told is None:
         return None
     message, code = told
-    return error_from(response, _TITLE, message, _ERROR_CLASSES.get(code or ""))
+    return error_from(response, _TITLE, message, _ERROR_CLASSES.get(str(code)))
 
 
 VENDOR = Vendor(
@@ -68,6 +69,7 @@ VENDOR = Vendor(
     base_url="https://api.openai.com/v1",
     domains=(),
     key_setting="OPENAI_API_KEY",
+    url_setting="OPENAI_BASE_URL",
     catalog=OPENAI,
     auth=bearer,
     build_request=build_request,

@@ -1,35 +1,32 @@
 """From a request to the calls that serve it, by what the model takes.
 
-Owns the choice of the model, the refusal of requests that make no sense to it, what is reported as
-ignored or adjusted, and the split into calls. Reads source images; sends nothing to a vendor.
+Owns the choice of the model, what is reported as ignored or adjusted, and the split into calls;
+what is refused is in `refusals.py`. Reads source images; sends nothing to a vendor.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
 from hosted_providers.capabilities import Catalog, MaskForm, Model
 from hosted_providers.common import Call, InputImage
+from hosted_providers.refusals import check_model_id, refuse_nonsense
 from hosted_providers.sizes import AspectRatios, SourceSize
 from image_io.masks import encode_png, flatten, mask_of, resize_to
 from image_io.source_images import load_source
-from image_provider import MAX_SEED, ImageGenerationRequest, InvalidRequestError
+from image_provider import MAX_SEED, ImageGenerationRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 DEFAULT_SIDE = 1024
 
-# Model ids are part of URLs: letters, digits and -._:/ with no empty or dotted step.
-_MODEL_ID = re.compile(r"\w[\w.:-]*(/\w[\w.:-]*)*", re.ASCII)
 _OPTIONAL = ("negative_prompt", "seed", "steps", "guidance_scale", "strength")
 _NEVER = {
     "workflow": "workflows are ComfyUI's",
     "loras": "hosted models are called without LoRAs",
-    "extra": "extra inputs belong to a workflow's nodes",
 }
 
 
@@ -38,6 +35,14 @@ class Ignored(TypedDict):
 
     parameter: str
     reason: str
+
+
+class Adjusted(TypedDict):
+    """One request field whose value is out of the model's range, and what was sent in its place."""
+
+    parameter: str
+    asked: float
+    used: float
 
 
 class SizeNote(TypedDict):
@@ -54,6 +59,7 @@ class Plan:
     model: Model
     calls: tuple[Call, ...]
     ignored: tuple[Ignored, ...]
+    adjusted: tuple[Adjusted, ...]
     size: SizeNote | None
 
 
@@ -63,10 +69,13 @@ def make_plan(catalog: Catalog, configured: str | None, request: ImageGeneration
     refuse_nonsense(catalog, model, request)
     source, mask = _load_inputs(model, request)
     call, size = _sized(Call(model, request.prompt), request, source, mask)
+    adjusted = tuple(_adjusted(model, request))
     taken = {name: getattr(request, name) for name in _OPTIONAL if _is_taken(model, name, request)}
-    call = replace(call, **taken)
+    taken |= {note["parameter"]: note["used"] for note in adjusted}
+    options = {name: value for name, value in request.node_inputs.items() if name in model.options}
+    call = replace(call, options=options, **taken)
     calls = tuple(_split(call, request.num_images))
-    return Plan(model, calls, tuple(_ignored(model, request)), size)
+    return Plan(model, calls, tuple(_ignored(model, request)), adjusted, size)
 
 
 def choose_model(
@@ -81,36 +90,26 @@ def choose_model(
         elif request.source_image is not None and request.strength is not None:
             default = catalog.strength or catalog.text
         named = default
-    if not _MODEL_ID.fullmatch(named):
-        raise InvalidRequestError(f"{named!r} cannot be a model id")
+    check_model_id(named)
     model = catalog.find(named)
     if request.source_image is not None and model.edit_model is not None:
         return catalog.find(model.edit_model)
     return model
 
 
-def refuse_nonsense(catalog: Catalog, model: Model, request: ImageGenerationRequest) -> None:
-    """Raises InvalidRequestError for pictures that the model cannot use, or lacks."""
-    has_source, has_mask = request.source_image is not None, request.mask_image is not None
-    if has_mask and not has_source:
-        raise InvalidRequestError("a mask needs a source image; give source_image_url too")
-    if has_mask and not model.takes("mask"):
-        raise InvalidRequestError(_without(catalog, model, "mask", "inpainting"))
-    if has_source and not model.takes("source"):
-        raise InvalidRequestError(_without(catalog, model, "source", "image-to-image"))
-    if model.needs_source and not has_source:
-        raise InvalidRequestError(f"{model.id} edits a picture; give source_image_url")
-
-
-def _without(catalog: Catalog, model: Model, parameter: str, feature: str) -> str:
-    others = ", ".join(catalog.ids_with(parameter))
-    advice = f"models with it: {others}" if others else "use another provider for it"
-    return f"{model.id} has no {feature}; {advice}"
-
-
 def _is_taken(model: Model, name: str, request: ImageGenerationRequest) -> bool:
     has_effect = name != "strength" or request.source_image is not None
     return model.takes(name) and has_effect
+
+
+def _adjusted(model: Model, request: ImageGenerationRequest) -> Iterator[Adjusted]:
+    for name, allowed in model.ranges.items():
+        asked = getattr(request, name)
+        if asked is None or not _is_taken(model, name, request):
+            continue
+        used = allowed.nearest(asked)
+        if used != asked:
+            yield Adjusted(parameter=name, asked=asked, used=used)
 
 
 def _ignored(model: Model, request: ImageGenerationRequest) -> Iterator[Ignored]:
@@ -122,8 +121,13 @@ def _ignored(model: Model, request: ImageGenerationRequest) -> Iterator[Ignored]
         reason = "there is no source image" if lacks_source else f"{model.id} does not take it"
         yield Ignored(parameter=name, reason=reason)
     for name, reason in _NEVER.items():
-        if request.node_inputs if name == "extra" else getattr(request, name):
+        if getattr(request, name):
             yield Ignored(parameter=name, reason=reason)
+    left = [name for name in request.node_inputs if name not in model.options]
+    if left:
+        known = ", ".join(model.options) or "none"
+        reason = f"{model.id} does not take {', '.join(left)}; its options: {known}"
+        yield Ignored(parameter="extra", reason=reason)
 
 
 def _load_inputs(

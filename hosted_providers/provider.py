@@ -16,7 +16,14 @@ from typing import Any
 from hosted_providers.capabilities import Model
 from hosted_providers.common import Call, InputImage, Job, Vendor, VendorImage, request_id
 from hosted_providers.planning import DEFAULT_SIDE, Plan, make_plan
-from hosted_providers.reporting import ProgressReporter, make_recipe, understood
+from hosted_providers.reporting import (
+    ProgressReporter,
+    add,
+    advice,
+    conceal,
+    make_recipe,
+    understood,
+)
 from hosted_providers.sizes import FixedSizes, PixelSizes
 from hosted_providers.transport import Transport
 from image_io.formats import TruncatedImageError, inspect_image, verify_image
@@ -58,6 +65,8 @@ class _Work:
     def metadata(self) -> dict[str, Any]:
         """What the result tells beside its pictures."""
         told: dict[str, Any] = {"ignored": list(self.plan.ignored) if self.plan else []}
+        if self.plan is not None and self.plan.adjusted:
+            told["adjusted"] = list(self.plan.adjusted)
         if self.plan is not None and self.plan.size is not None:
             told["size"] = self.plan.size
         if self.calls:
@@ -83,11 +92,16 @@ class HostedProvider(ImageProvider):
             raise TypeError(f"api_key must be a str, not {type(api_key).__name__}")
         if not api_key.strip():
             raise ConfigurationError(f"{vendor.title}: the key is empty; set {vendor.key_setting}")
+        if not (api_key.isascii() and api_key.strip().isprintable()):
+            raise ConfigurationError(
+                f"{vendor.title}: the key has a character that no header can carry, such as a line "
+                f"break; check {vendor.key_setting}"
+            )
         self.provider_name = vendor.name
         self.model = model or vendor.catalog.text
         self._configured_model = model
         self._vendor = vendor
-        self._transport = Transport(vendor, api_key.strip(), base_url)
+        self._transport = Transport(vendor, api_key.strip(), base_url, sleep)
         self._clock = clock
         self._sleep = sleep
 
@@ -104,24 +118,45 @@ class HostedProvider(ImageProvider):
             self._report_plan(work.plan, request)
             self._run(work, work.plan, request)
         except ImageGenerationError as error:
-            error.provider = self.provider_name
+            self._explain(error, request, work)
             failure = error
         return self._result(request, work, failure)
 
+    def _explain(
+        self, error: ImageGenerationError, request: ImageGenerationRequest, work: _Work
+    ) -> None:
+        """Completes an error: who, what to do next, and none of the prompt."""
+        error.provider = self.provider_name
+        conceal(error, (request.prompt, request.negative_prompt))
+        model = work.plan.model.id if work.plan is not None else None
+        next_step = advice(error, self._vendor, model)
+        if next_step is not None:
+            add(error, next_step)
+        if error.request_id is not None and not work.calls:
+            work.notes["request_id"] = error.request_id
+
     def _report_plan(self, plan: Plan, request: ImageGenerationRequest) -> None:
+        name = self.provider_name
         for entry in plan.ignored:
-            level = (
-                logging.DEBUG if entry["parameter"] in request.from_template else logging.WARNING
-            )
+            level = _level(entry["parameter"], request)
+            logger.log(level, "%s ignores %s: %s", name, entry["parameter"], entry["reason"])
+        for note in plan.adjusted:
             logger.log(
-                level, "%s ignores %s: %s", self.provider_name, entry["parameter"], entry["reason"]
+                _level(note["parameter"], request),
+                "%s takes %s %s for %s, the nearest that %s allows",
+                name,
+                note["parameter"],
+                note["used"],
+                note["asked"],
+                plan.model.id,
             )
         if plan.model.shutdown is not None:
             logger.warning(
-                "%s: the vendor's shutdown date of %s is %s",
-                self.provider_name,
+                "%s: the vendor's shutdown date of %s is %s; the default model is %s",
+                name,
                 plan.model.id,
                 plan.model.shutdown,
+                self._vendor.catalog.text,
             )
 
     def _run(self, work: _Work, plan: Plan, request: ImageGenerationRequest) -> None:
@@ -178,7 +213,7 @@ class HostedProvider(ImageProvider):
         usage = dict(job.usage)
         if job.images is None:
             job = self._wait(job, progress)
-            usage.update(job.usage)
+            usage |= job.usage
         progress.report("downloading", 0.95)
         images = [self._image(image, call) for image in job.images or ()]
         return images, {**record, "usage": usage}
@@ -194,8 +229,14 @@ class HostedProvider(ImageProvider):
 
     def _parse(self, response: HttpResponse, job: Job | None) -> Job:
         body = response.json()
+        told = {
+            name: response.headers[header]
+            for header, name in self._vendor.usage_headers.items()
+            if header in response.headers
+        }
         with understood(self._vendor.title):
-            return self._vendor.parse_response(body, job)
+            answer = self._vendor.parse_response(body, job)
+            return replace(answer, usage={**dict(answer.usage), **told})
 
     def _wait(self, job: Job, progress: ProgressReporter) -> Job:
         """Polls until the job has pictures; a job that is given up is cancelled at the vendor."""
@@ -203,7 +244,17 @@ class HostedProvider(ImageProvider):
         def ask() -> Job:
             nonlocal job
             assert job.poll_url is not None
-            job = self._parse(self._transport.ask(job.poll_url), job)
+            try:
+                job = self._parse(self._transport.ask(job.poll_url), job)
+            except ImageGenerationError as error:
+                if job.failure is None or error.status is None or not error.retryable:
+                    raise
+                # The answer at the result's URL is that of the job that failed.
+                raise GenerationFailedError(
+                    f"{self._vendor.title}: the generation failed: {job.failure}",
+                    detail=job.failure,
+                    request_id=job.id,
+                ) from error
             progress.report(job.stage, 0.9 * job.fraction, job.queue_position)
             return job
 
@@ -248,13 +299,14 @@ class HostedProvider(ImageProvider):
             "bytes": data,
             "url": image.url if image.url and not image.url.startswith("data:") else None,
             # What the vendor tells is what it used; a batch has the seed of its call.
-            "seed": call.seed if image.seed is None else image.seed,
+            "seed": image.seed if isinstance(image.seed, int) else call.seed,
             "mime_type": info.mime_type,
             "width": info.width,
             "height": info.height,
         }
-        if image.revised_prompt:
-            details["revised_prompt"] = image.revised_prompt
+        revised = image.revised_prompt
+        if revised and isinstance(revised, str) and revised != call.prompt:
+            details["revised_prompt"] = revised
         return details
 
     def _bytes_of(self, image: VendorImage) -> bytes:
@@ -320,3 +372,8 @@ class HostedProvider(ImageProvider):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.provider_name}, model={self.model!r})"
+
+
+def _level(parameter: str, request: ImageGenerationRequest) -> int:
+    """What the caller gave is worth a warning; what a template filled in is not."""
+    return logging.DEBUG if parameter in request.from_template else logging.WARNING

@@ -37,7 +37,7 @@ _MODERATION_WORDS = ("nsfw", "flagged as sensitive", "(e005)")
 
 
 def build_request(call: Call) -> VendorRequest:
-    """A prediction of an official model, or of the version that "owner/name:version" names."""
+    """A prediction of an official model, or of the version that an id or owner/name:id names."""
     inputs = payload(call, lambda image: image.reference)
     if call.size is not None:
         # Width and height count for a custom ratio only.
@@ -46,7 +46,7 @@ def build_request(call: Call) -> VendorRequest:
     if call.aspect_ratio is not None:
         inputs["aspect_ratio"] = call.aspect_ratio
     headers = {"Prefer": "wait"}
-    if ":" in call.model.id:
+    if ":" in call.model.id or "/" not in call.model.id:
         body = {"version": call.model.id, "input": inputs}
         return VendorRequest("/v1/predictions", json_body=body, headers=headers)
     path = f"/v1/models/{call.model.id}/predictions"
@@ -103,13 +103,14 @@ def _failure(status: str, reason: str) -> ImageGenerationError | None:
 
 
 def parse_error(response: HttpResponse) -> ImageGenerationError | None:
-    """The error of {title, detail, status} (RFC 7807), with invalid_fields on some."""
+    """The error of {title, detail, status} (RFC 7807)."""
     body = response.json_or_none()
     if not isinstance(body, dict):
         return None
     message = body.get("detail") or body.get("title")
-    fields = body.get("invalid_fields")
-    shown = f"{message}{f' ({fields})' if fields else ''}"
+    # On a 422 the detail has a line for every invalid field.
+    lines = [line.strip(" -") for line in str(message).splitlines()]
+    shown = "; ".join(line for line in lines if line)
     return error_from(response, _TITLE, shown) if message else None
 
 
@@ -119,6 +120,7 @@ VENDOR = Vendor(
     base_url="https://api.replicate.com",
     domains=("api.replicate.com",),
     key_setting="REPLICATE_API_TOKEN",
+    url_setting="REPLICATE_BASE_URL",
     catalog=REPLICATE,
     auth=bearer,
     build_request=build_request,

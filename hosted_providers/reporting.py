@@ -1,25 +1,39 @@
-"""What callers are told of a generation: progress, the recipe, and answers nobody understands.
+"""What callers are told of a generation: progress, the recipe, and what an error says.
 
-Owns no order of things (`provider.py` does) and knows no vendor.
+Owns no order of things (`provider.py` does) and knows no single vendor.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from image_provider import (
+    AuthenticationError,
+    ContentRejectedError,
+    GenerationFailedError,
+    ImageGenerationError,
     ImageGenerationRequest,
+    InvalidRequestError,
+    NotConnectedError,
     ProgressCallback,
     ProgressUpdate,
     ProviderUnavailableError,
+    RateLimitedError,
 )
+
+if TYPE_CHECKING:
+    from hosted_providers.common import Vendor
 
 logger = logging.getLogger(__name__)
 
-_MISREAD = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+MISREAD = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+"""What reading an answer of another form than documented ends in."""
+LONGEST_MESSAGE = 1000
+_SHORTEST_SECRET = 8  # shorter prompts are words that a message may well have of its own
 
 
 class ProgressReporter:
@@ -41,7 +55,8 @@ class ProgressReporter:
             return
         overall = min(1.0, (self._finished + fraction) / self._calls)
         self._fraction = max(self._fraction, overall)
-        update = ProgressUpdate(stage, self._fraction, queue_position)
+        position = queue_position if isinstance(queue_position, int) else None
+        update = ProgressUpdate(stage, self._fraction, position)
         try:
             self._callback(update)
         except Exception:  # noqa: BLE001 - whatever a caller's callback raises, the job goes on
@@ -53,7 +68,7 @@ def understood(title: str) -> Iterator[None]:
     """An answer of another form than documented is the vendor's trouble, not the caller's."""
     try:
         yield
-    except _MISREAD as error:
+    except MISREAD as error:
         raise ProviderUnavailableError(
             f"{title} answered in a form that is not known ({type(error).__name__}: {error})",
             retryable=False,
@@ -71,3 +86,52 @@ def make_recipe(
         "model": model,
         "workflow": None,
     }
+
+
+def reword(error: ImageGenerationError, text: str) -> None:
+    """Gives an error another message."""
+    error.message = text
+    error.args = (text,)
+
+
+def add(error: ImageGenerationError, text: str) -> None:
+    """Adds to what an error says."""
+    reword(error, f"{error.message.rstrip(' .')}; {text}")
+
+
+def conceal(error: ImageGenerationError, prompts: Iterable[str | None]) -> None:
+    """Takes the prompts out of what the error and its causes say, and whatever makes them long."""
+    secrets = [text for text in prompts if text and len(text) >= _SHORTEST_SECRET]
+    forms = [form for text in secrets for form in (text, json.dumps(text)[1:-1], repr(text)[1:-1])]
+    cause: BaseException | None = error
+    while isinstance(cause, ImageGenerationError):
+        reword(cause, _concealed(cause.message, forms))
+        if isinstance(cause, GenerationFailedError) and cause.detail is not None:
+            cause.detail = _concealed(cause.detail, forms)
+        cause = cause.__cause__
+
+
+def _concealed(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "(the prompt)")
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]} …"
+
+
+def advice(error: ImageGenerationError, vendor: Vendor, model: str | None) -> str | None:
+    """What to do next about an error of a vendor's; None where the error says it."""
+    match error:
+        case AuthenticationError():
+            return f"check the key ({vendor.key_setting}) and the account's credit"
+        case ContentRejectedError():
+            return "change the prompt or the picture"
+        case RateLimitedError(retry_after=None):
+            return "try again later"
+        case RateLimitedError():
+            return f"try again in {error.retry_after:.0f} s"
+        case InvalidRequestError(status=404):
+            return f"check the model id {model}, and {vendor.url_setting} if it is set"
+        case NotConnectedError():
+            return f"check the network, and {vendor.url_setting} if it is set"
+        case ProviderUnavailableError(status=int()):
+            return "try again later, or use another provider"
+    return None

@@ -19,7 +19,7 @@ from hosted_providers.common import (
     told_error,
 )
 from image_io.http import HttpResponse
-from image_provider import ImageGenerationError
+from image_provider import ContentRejectedError, ImageGenerationError
 
 _TITLE = "Together"
 
@@ -38,7 +38,11 @@ def build_request(call: Call) -> VendorRequest:
 def parse_error(response: HttpResponse) -> ImageGenerationError | None:
     """The error, of the kind that the status tells."""
     told = told_error(response)
-    return None if told is None else error_from(response, _TITLE, told[0])
+    if told is None:
+        return None
+    # How a refusal is told is not documented; the models' own texts have this word.
+    refused = ContentRejectedError if "nsfw" in told[0].lower() else None
+    return error_from(response, _TITLE, told[0], refused)
 
 
 VENDOR = Vendor(
@@ -47,6 +51,7 @@ VENDOR = Vendor(
     base_url="https://api.together.ai",
     domains=(),
     key_setting="TOGETHER_API_KEY",
+    url_setting="TOGETHER_BASE_URL",
     catalog=TOGETHER,
     auth=bearer,
     build_request=build_request,

@@ -2,7 +2,8 @@
 
 Owns the sessions of one provider: the key goes to the base URL's own origin and to the https hosts
 of the vendor's domains, to nobody else. Results are fetched without it, from the public internet
-or from the host that was configured. Knows no payloads.
+or from the host that was configured. Also when a POST is repeated: only after an answer that says
+so, never after one that may have been billed. Knows no payloads.
 """
 
 from __future__ import annotations
@@ -10,21 +11,30 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from collections.abc import Callable
 
 from hosted_providers.common import Vendor, VendorRequest
-from image_io.http import HttpResponse, HttpSession, origin, shown_url
+from hosted_providers.reporting import MISREAD, add, reword
+from image_io.http import HttpResponse, HttpSession, origin, retry_after, shown_url
 from image_provider import (
     AuthenticationError,
     ConfigurationError,
     GenerationFailedError,
     ImageGenerationError,
     InvalidRequestError,
+    NotConnectedError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
 )
 
 logger = logging.getLogger(__name__)
 
 MAX_RESULT_BYTES = 128 * 1024 * 1024
 RESULT_SECONDS = 120.0
+REPEATS = 2
+"""How often a POST is sent again that was answered with 429 or 503 and a Retry-After."""
+LONGEST_PAUSE = 30.0
+"""Seconds; a vendor that asks for more is not waited for, another provider may be faster."""
 
 _PLAIN_URL = re.compile(r"https?://[\w.:\[\]-]+([/?#][^\\\s]*)?", re.IGNORECASE | re.ASCII)
 
@@ -32,12 +42,20 @@ _PLAIN_URL = re.compile(r"https?://[\w.:\[\]-]+([/?#][^\\\s]*)?", re.IGNORECASE 
 class Transport:
     """The connections of one provider to its vendor; safe for many threads."""
 
-    def __init__(self, vendor: Vendor, api_key: str, base_url: str | None) -> None:
+    def __init__(
+        self,
+        vendor: Vendor,
+        api_key: str,
+        base_url: str | None,
+        sleep: Callable[[float], object],
+    ) -> None:
         self.base_url = base_url or vendor.base_url
         home = _origin_of_base(vendor, self.base_url)
         self._host = home[1] if base_url else None
         self._vendor = vendor
         self._headers = vendor.auth(api_key)
+        self._key = api_key
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._home = self._keyed_session(self.base_url)
         self._keyed = {home: self._home}
@@ -51,19 +69,30 @@ class Transport:
         )
 
     def send(self, request: VendorRequest) -> HttpResponse:
-        """One POST to the vendor, never repeated: it may have been billed."""
-        return self._home.post(
-            request.path,
-            json_body=request.json_body,
-            data=request.form,
-            files=request.files,
-            headers=request.headers,
-            parse_error=self._vendor.parse_error,
-        )
+        """One POST to the vendor, sent again only where an answer asks for it with Retry-After."""
+        for left in range(REPEATS, -1, -1):
+            reader = _ErrorReader(self._vendor, self._key)
+            try:
+                return self._home.post(
+                    request.path,
+                    json_body=request.json_body,
+                    data=request.form,
+                    files=request.files,
+                    headers=request.headers,
+                    parse_error=reader,
+                )
+            except ImageGenerationError as error:
+                pause = reader.pause
+                if not error.retryable or pause is None or pause > LONGEST_PAUSE or not left:
+                    _tell_of_billing(error, was_refused=pause is not None)
+                    raise
+                logger.debug("%s asks to wait %.1f s", self._vendor.title, pause)
+                self._sleep(pause)
+        raise AssertionError("the last round returns or raises")
 
     def ask(self, url: str) -> HttpResponse:
         """GET with the key; raises GenerationFailedError for a host that is not the vendor's."""
-        return self._session_for(url).get(url, parse_error=self._vendor.parse_error)
+        return self._session_for(url).get(url, parse_error=_ErrorReader(self._vendor, self._key))
 
     def cancel(self, url: str) -> None:
         """Asks the vendor to stop a job; a failure is logged and no more."""
@@ -130,6 +159,34 @@ class Transport:
             session.close()
 
 
+class _ErrorReader:
+    """The vendor's reading of an error's answer, without the key; `pause` is what it asks for."""
+
+    def __init__(self, vendor: Vendor, key: str) -> None:
+        self._vendor = vendor
+        self._key = key
+        self.pause: float | None = None
+
+    def __call__(self, response: HttpResponse) -> ImageGenerationError | None:
+        if response.status in (429, 503):
+            self.pause = retry_after(response)
+        try:
+            error = self._vendor.parse_error(response)
+        except MISREAD:
+            return None  # an answer in no known form: its status says enough
+        if error is not None:
+            # Some servers repeat the key that they refuse.
+            reword(error, error.message.replace(self._key, "***"))
+        return error
+
+
+def _tell_of_billing(error: ImageGenerationError, was_refused: bool) -> None:
+    """Adds to the error of a POST that nobody knows whether it was acted on."""
+    unknown = isinstance(error, (ProviderTimeoutError, ProviderUnavailableError))
+    if unknown and error.retryable and not (was_refused or isinstance(error, NotConnectedError)):
+        add(error, "it may be billed all the same, so it was not sent again")
+
+
 def _origin_of_base(vendor: Vendor, base_url: str) -> tuple[str, str, int | None]:
     try:
         scheme, host, port = origin(base_url)
@@ -137,7 +194,7 @@ def _origin_of_base(vendor: Vendor, base_url: str) -> tuple[str, str, int | None
         scheme, host, port = "", "", None
     if scheme not in ("http", "https") or not host:
         raise ConfigurationError(
-            f"{vendor.title}: the base URL must be a whole one, such as {vendor.base_url}; "
-            f"{shown_url(base_url)!r} is none"
+            f"{vendor.title}: the base URL ({vendor.url_setting}) must be a whole one with http:// "
+            f"or https:// in front, such as {vendor.base_url}"
         )
     return scheme, host, port

@@ -102,7 +102,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "dotenv": "config.py",
     "rich": ("cli_shared.py", "convert_cli.py", "image_cli.py", "workflow_cli.py"),
 }
-PRINTERS = ("convert_cli.py", "image_cli.py", "workflow_cli.py")
+PRINTERS = ("convert_cli.py", "hosted_providers/table.py", "image_cli.py", "workflow_cli.py")
 PURE_MODULES = {
     f"comfyui/{name}.py"
     for name in ("binding", "events", "fitting", "object_info", "survey", "workflow")

@@ -8,15 +8,20 @@ import pytest
 import responses
 
 from hosted_providers import FluxProvider
+from hosted_providers.black_forest_labs import build_request
+from hosted_providers.capabilities import BFL
+from hosted_providers.common import Call, InputImage
+from hosted_providers.sizes import PixelSizes
 from image_provider import ImageGenerationRequest
 from tests.fakes.clock import Clock
-from tests.hosted_support import KEY, PICTURE, Progress, answers, decoded, write_png
+from tests.hosted_support import DATA, KEY, PICTURE, Progress, answers, decoded, write_png
 
 SUBMIT = "https://api.bfl.ai/v1/flux-2-pro"
 FILL = "https://api.bfl.ai/v1/flux-pro-1.0-fill"
 POLL = "https://api.us1.bfl.ai/v1/get_result"
 SAMPLE = "https://delivery-us1.bfl.ai/results/ab/job-1/sample.png"
 ANSWERS = answers("black_forest_labs")
+OPENAPI = json.loads((DATA / "bfl_openapi.json").read_text(encoding="utf-8"))["endpoints"]
 
 
 @pytest.fixture
@@ -200,9 +205,13 @@ def test_terminal_statuses_end_the_wait(provider, name, error_type, part):
     [
         (422, ANSWERS["http_422"], "invalid_request", "body.width"),
         (402, ANSWERS["http_402"], "authentication", "Insufficient credits"),
+        (400, {"detail": "Invalid base64 image"}, "invalid_request", "Invalid base64 image"),
+        (401, {"detail": "Not authenticated"}, "authentication", "check the key (BLACK_FOREST"),
         (403, {"detail": "Not authenticated"}, "authentication", "Not authenticated"),
+        (404, {"detail": "Not Found"}, "invalid_request", "check the model id flux-2-pro"),
         (429, ANSWERS["http_429"], "rate_limited", "Too many active tasks"),
         (500, {"detail": "oops"}, "unavailable", "oops"),
+        (503, {"message": "maintenance"}, "unavailable", "maintenance"),
     ],
 )
 @responses.activate
@@ -273,3 +282,32 @@ def test_an_answer_of_an_unknown_form_is_the_vendors_trouble(provider):
     responses.post(SUBMIT, json={"hello": "world"})
 
     assert provider.generate(ImageGenerationRequest("a fox")).error_type == "unavailable"
+
+
+@pytest.mark.parametrize("name", OPENAPI)
+def test_every_field_is_one_of_the_endpoint(name):
+    model, told = BFL.find(name), OPENAPI[name]
+    call = Call(
+        model,
+        "a fox",
+        size=(64, 64) if "width" in told["fields"] else None,
+        aspect_ratio="1:1" if "aspect_ratio" in told["fields"] else None,
+        seed=1,
+        steps=20,
+        guidance_scale=3.0,
+        source=InputImage(PICTURE),
+        mask=InputImage(PICTURE),
+    )
+
+    sent = build_request(call).json_body or {}
+
+    assert {*sent, *model.options} <= set(told["fields"])
+    assert sent.keys() >= {"prompt", "seed", "steps", "guidance"} & set(told["fields"])
+    assert isinstance(model.sizes, PixelSizes) is ("width" in told["fields"])
+    for parameter, field in (("steps", "steps"), ("guidance_scale", "guidance")):
+        assert tuple(model.ranges.get(parameter, ())) == tuple(told.get(field, ())) or (
+            field not in told
+        )
+    if "side" in told:
+        assert [model.sizes.min_side, model.sizes.max_side] == told["side"]
+        assert model.sizes.multiple == told["multiple"]

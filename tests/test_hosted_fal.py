@@ -150,7 +150,9 @@ def test_five_images_are_two_calls_and_the_second_has_the_next_seeds(provider):
     [
         (422, "refused", "content_rejected", "flagged by a content checker"),
         (422, "invalid", "invalid_request", "body.image_size.width"),
+        (500, "crashed", "generation_failed", "the generation failed: Unprocessable Entity"),
         (503, "platform", "unavailable", "Runner disconnected"),
+        (504, "late", "unavailable", "Request timed out"),
     ],
 )
 @responses.activate
@@ -176,14 +178,43 @@ def test_a_blacked_out_picture_is_a_refusal(provider):
     assert provider.generate(ImageGenerationRequest("a fox")).error_type == "content_rejected"
 
 
+@pytest.mark.parametrize(
+    ("status", "name", "error_type", "part"),
+    [
+        (401, "no_key", "authentication", "check the key (FAL_KEY)"),
+        (403, "forbidden", "authentication", "Exhausted balance"),
+        (404, "not_found", "invalid_request", "check the model id fal-ai/flux-2"),
+        (422, "refused", "content_rejected", "change the prompt"),
+        (429, "crashed", "rate_limited", "try again later"),
+        (500, "crashed", "unavailable", "it was not sent again"),
+    ],
+)
 @responses.activate
-def test_a_locked_account_is_a_matter_of_the_key(provider):
-    responses.post(f"{QUEUE}/fal-ai/flux-2", json=ANSWERS["forbidden"], status=403)
+def test_a_refused_submission_is_not_repeated(provider, status, name, error_type, part):
+    responses.post(f"{QUEUE}/fal-ai/flux-2", json=ANSWERS[name], status=status)
 
     result = provider.generate(ImageGenerationRequest("a fox"))
 
-    assert result.error_type == "authentication"
-    assert "Exhausted balance" in (result.error or "")
+    assert result.error_type == error_type
+    assert part in (result.error or "")
+    assert len(responses.calls) == 1
+
+
+@responses.activate
+def test_what_a_call_costs_comes_with_the_result(provider):
+    answer_with("in_queue", "completed")
+    responses.replace(
+        responses.GET,
+        RESULT,
+        json={**ANSWERS["result"], "prompt": "a red fox, in detail"},
+        headers={"x-fal-billable-units": "1.0", "x-fal-request-id": "req-1"},
+    )
+
+    result = provider.generate(ImageGenerationRequest("a fox"))
+
+    usage = {"inference_time": 2.5, "billable_units": "1.0"}
+    assert result.metadata["calls"] == [{"id": "req-1", "request_id": "req-1", "usage": usage}]
+    assert result.images[0]["revised_prompt"] == "a red fox, in detail"
 
 
 @responses.activate

@@ -200,6 +200,10 @@ def test_a_compatible_server_gets_dall_e_3_in_its_own_terms(caplog):
         (400, "error_moderation", "content_rejected", "safety system"),
         (400, "error_field", "invalid_request", "parameter size"),
         (401, "error_key", "authentication", "Incorrect API key"),
+        (403, "error_country", "authentication", "not supported"),
+        (404, "error_model", "invalid_request", "check the model id gpt-image-2"),
+        (400, "error_limit", "authentication", "hard limit"),
+        (500, "error_server", "unavailable", "it was not sent again"),
         (429, "error_quota", "authentication", "quota"),
         (429, "error_rate", "rate_limited", "Rate limit reached"),
         (503, "error_overloaded", "unavailable", "overloaded"),
@@ -211,7 +215,7 @@ def test_errors_become_ours_and_nothing_is_sent_twice(provider, status, name, er
         GENERATIONS,
         json=ANSWERS[name],
         status=status,
-        headers={"retry-after": "20", "x-request-id": "req_2"},
+        headers={"retry-after": "120", "x-request-id": "req_2"},
     )
 
     result = provider.generate(ImageGenerationRequest("a fox"))
@@ -220,7 +224,8 @@ def test_errors_become_ours_and_nothing_is_sent_twice(provider, status, name, er
     assert part in (result.error or "")
     assert result.exception is not None
     assert (result.exception.status, result.exception.request_id) == (status, "req_2")
-    assert getattr(result.exception, "retry_after", 20.0) == 20.0
+    assert getattr(result.exception, "retry_after", 120.0) == 120.0
+    assert result.metadata == {"ignored": [], "request_id": "req_2"}
     assert len(responses.calls) == 1
 
 

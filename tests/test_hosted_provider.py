@@ -270,8 +270,9 @@ def test_unusable_arguments_are_refused_at_once():
         FluxProvider(KEY, host="nowhere")
     with pytest.raises(TypeError):
         FluxProvider(None)
-    with pytest.raises(ConfigurationError, match="BLACK_FOREST_LABS_API_KEY"):
-        FluxProvider(" ")
+    for key in (" ", "abc\ndef", "ключ"):
+        with pytest.raises(ConfigurationError, match="BLACK_FOREST_LABS_API_KEY"):
+            FluxProvider(key)
     for base_url in (
         "api.example.com",
         "ftp://example.com",

@@ -159,14 +159,15 @@ def test_an_input_above_the_data_uri_limit_is_uploaded(provider, tmp_path):
     assert result.success
 
 
+@pytest.mark.parametrize("version", ["owner/name:abc123", "5c7d5dc6dd8b"])
 @responses.activate
-def test_a_version_is_named_in_the_body(provider):
+def test_a_version_is_named_in_the_body(provider, version):
     responses.post(f"{API}/predictions", json=prediction("succeeded"))
     responses.get(PICTURE_URL, body=PICTURE)
 
-    provider.generate(ImageGenerationRequest("a fox", model="owner/name:abc123"))
+    provider.generate(ImageGenerationRequest("a fox", model=version))
 
-    assert json.loads(responses.calls[0].request.body)["version"] == "owner/name:abc123"
+    assert json.loads(responses.calls[0].request.body)["version"] == version
 
 
 @pytest.mark.parametrize(
@@ -174,6 +175,7 @@ def test_a_version_is_named_in_the_body(provider):
     [
         (["failed"], {}, "generation_failed", "KeyError: 'sample'"),
         (["failed_moderation"], {}, "content_rejected", "NSFW"),
+        (["failed_sensitive"], {}, "content_rejected", "E005"),
         ([], {"status": "canceled"}, "cancelled", "cancelled"),
         ([], {"status": "aborted"}, "unavailable", "deadline"),
     ],
@@ -195,8 +197,12 @@ def test_terminal_statuses_end_the_wait(provider, names, changes, error_type, pa
     [
         (401, "authentication", "valid authentication token"),
         (402, "authentication", "insufficient credit"),
-        (422, "invalid_request", "input.width"),
+        (403, "authentication", "not have permission"),
+        (404, "invalid_request", "check the model id black-forest-labs/flux-2-pro"),
+        (422, "invalid_request", "422: input.width: Must be less than or equal to 2048"),
         (429, "rate_limited", "throttled"),
+        (500, "unavailable", "Internal server error"),
+        (503, "unavailable", "try again later"),
     ],
 )
 @responses.activate

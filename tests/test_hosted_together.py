@@ -95,8 +95,13 @@ def test_a_mask_is_refused_before_anything_is_sent(provider, tmp_path):
     [
         (400, "error_field", "invalid_request", "parameter width"),
         (401, "error_key", "authentication", "Invalid API key"),
+        (403, "error_key", "authentication", "check the key (TOGETHER_API_KEY)"),
+        (404, "error_model", "invalid_request", "check the model id"),
+        (422, "error_refused", "content_rejected", "change the prompt"),
+        (422, "error_field", "invalid_request", "parameter width"),
         (402, "error_spending", "authentication", "Spending limit"),
         (429, "error_rate", "rate_limited", "rate limit"),
+        (500, "error_overloaded", "unavailable", "overloaded"),
         (503, "error_overloaded", "unavailable", "overloaded"),
     ],
 )
