@@ -176,11 +176,19 @@ class EmbeddedServer:
         ready.set_result(_Running(shop, stop_serving, threading.current_thread(), worker))
         await stopped.wait()
         await site.stop()  # first, so that nobody whose socket closes comes back
+        await _settle()
         publisher.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await publisher
         await shop.hub.close()
         await runner.cleanup()
+        await _settle()
+
+
+async def _settle() -> None:
+    """Lets the loop end what it has begun: connections just accepted, and those just closed."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _at_once(
