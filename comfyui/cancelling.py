@@ -48,20 +48,23 @@ class CancelToken:
             raise GenerationCancelledError("the generation was cancelled")
 
 
-def cancel_and_watch(client: ComfyUIClient, prompt_id: str) -> bool:
+def cancel_and_watch(client: ComfyUIClient, prompt_id: str, at_least: float = 0.0) -> bool:
     """Cancels one job until the server no longer has it; False when that cannot be seen.
+
+    For `at_least` seconds it is cancelled again and again: it may not have arrived yet.
 
     An interrupt sent as the job starts is lost while the server answers 200 (19 of 150 times), and
     one that is heard takes effect at the next step only. So it is repeated, for as long as a
     server may take to answer.
     """
     pauses = CancelToken()
+    settled = client.clock() + at_least
     deadline = client.clock() + client.limits.unreachable
     failures, tries = 0, 0
     while True:
         try:
             client.cancel(prompt_id)
-            if not _is_active(client, prompt_id):
+            if not _is_active(client, prompt_id) and client.clock() >= settled:
                 return True
             failures = 0
         except ImageGenerationError as error:

@@ -128,7 +128,7 @@ class ComfyUIClient:
         return self._queue.get()
 
     def _ask_queue(self) -> dict[str, Any]:
-        return self._get_dict("/queue", read_timeout=self._patience)
+        return self._get_dict("/queue", **self._patiently)
 
     def queue_length(self) -> int:
         """How many jobs run or wait on the whole server."""
@@ -141,12 +141,12 @@ class ComfyUIClient:
     def history(self, prompt_id: str) -> dict[str, Any]:
         """GET /history/{id} as the server sends it; {} for an id it does not know."""
         path = f"/history/{quote(prompt_id, safe='')}"
-        return self._get_dict(path, read_timeout=self._patience)
+        return self._get_dict(path, **self._patiently)
 
     def recent_history(self, items: int) -> dict[str, Any]:
         """GET /history: the entries of the last jobs by prompt id, up to `items` of them."""
         params = {"max_items": str(items)}
-        return self._get_dict("/history", params=params, read_timeout=self._patience)
+        return self._get_dict("/history", params=params, **self._patiently)
 
     def models(self, folder: str) -> list[str]:
         """GET /models/{folder}: the file names there; [] for a folder that it does not have."""
@@ -164,6 +164,7 @@ class ComfyUIClient:
             "GET",
             "/view",
             params={"filename": filename, "subfolder": subfolder, "type": folder_type},
+            total_timeout=self.limits.total,
             parse_error=lambda response: self._view_error(response, filename),
         ).body
 
@@ -222,7 +223,7 @@ class ComfyUIClient:
             parse_error=lambda response: parse_refusal(response, graph),
         ).json()
         accepted = answer.get("prompt_id") if isinstance(answer, dict) else None
-        if not isinstance(accepted, str):
+        if not (isinstance(accepted, str) and accepted and accepted.isprintable()):
             raise ProviderUnavailableError(
                 f"ComfyUI at {self.address} took the workflow but gave no prompt id"
             )
@@ -249,6 +250,11 @@ class ComfyUIClient:
     def _order(self, path: str, body: Mapping[str, Any] | None = None) -> None:
         """A POST that a server answers at once or, when it hangs, never."""
         self._send("POST", path, json_body=body, read_timeout=self.limits.connect)
+
+    @property
+    def _patiently(self) -> dict[str, float]:
+        """Limits of a question about a job, for an answer that drips, too."""
+        return {"read_timeout": self._patience, "total_timeout": 2 * self._patience}
 
     @property
     def _patience(self) -> float:

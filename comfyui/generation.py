@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from comfyui.binding import BoundWorkflow
@@ -29,6 +30,7 @@ from comfyui.job_errors import NOT_ACCEPTED
 from comfyui.jobs import FinishedJob, Job
 from comfyui.object_info import ObjectInfo
 from comfyui.prompt_errors import describe_node_errors
+from comfyui.repeating import repeated
 from comfyui.reporting import ProgressReporter, describe_bindings, report_ignored
 from comfyui.results import fetch_images
 from comfyui.server import Server
@@ -42,6 +44,7 @@ from image_provider import (
     ImageGenerationResult,
     ProviderTimeoutError,
     ProviderUnavailableError,
+    RateLimitedError,
 )
 
 logger = logging.getLogger(__name__)
@@ -190,7 +193,9 @@ class Generation:
     def _upload(self) -> None:
         """Sends the images; where the server chose another name, the request takes that."""
         stored = {
-            name: self._client.upload_image(data, name)
+            name: repeated(
+                partial(self._client.upload_image, data, name), self._client, self._token
+            )
             for name, data in self._plan.prepared.uploads.items()
         }
         source, mask = self._request.source_image_url, self._request.mask_image_url
@@ -256,7 +261,7 @@ def nothing_sent() -> Iterator[None]:
     """A server that does not answer in the block has no job of it."""
     try:
         yield
-    except (ProviderUnavailableError, ProviderTimeoutError) as error:
+    except (ProviderUnavailableError, ProviderTimeoutError, RateLimitedError) as error:
         raise NotSent(error) from error
 
 

@@ -112,7 +112,9 @@ class Job:
         except BaseException:
             try:
                 if self._may_run:
-                    cancel_and_watch(self._client, self.tracker.prompt_id)
+                    # One whose POST is still on its way arrives after the order to cancel it.
+                    on_its_way = self._limits.silence if self._submission.is_under_way else 0.0
+                    cancel_and_watch(self._client, self.tracker.prompt_id, on_its_way)
             finally:
                 self._feed.close()
             raise
@@ -274,20 +276,33 @@ class Job:
             raise ProviderUnavailableError(
                 f"ComfyUI at {self._client.address} {what} while the job "
                 f"{describe_work(self.tracker, self._graph)} (last: {error}). Is it still running "
-                "there? COMFYUI_UNREACHABLE_TIMEOUT sets how long an answer is waited for"
+                f"there, as {self.tracker.prompt_id}? COMFYUI_UNREACHABLE_TIMEOUT sets how long an "
+                "answer is waited for"
             ) from error
 
     def _check_limits(self) -> None:
-        now, limits = self._client.clock(), self._limits
+        """Raises ProviderTimeoutError when one has passed, unless the server knows better."""
+        if self._passed_limit() is None:
+            return
+        self._ask()  # the job may have ended, or begun, since the last look
+        passed = self._passed_limit()
+        if passed is not None and not self.tracker.state.is_end:
+            raise self._timed_out(*passed)
+
+    def _passed_limit(self) -> tuple[str, float] | None:
+        """Name and seconds of a time limit that has passed."""
+        clock, limits = self._client.clock, self._limits
         total = limits.total if self._timeout is None else self._timeout
-        passed = {"total": (now - self._started, total)}
-        if self.tracker.state is not JobState.RUNNING:
-            passed["queue"] = (now - self._started, limits.queue)
-        elif self._feed.tells_of_job:  # otherwise no progress is seen, however much there is
-            passed["stall"] = (now - self._last_news, limits.stall)
-        for name, (seconds, limit) in passed.items():
-            if seconds > limit and (name != "stall" or self._feed.is_alive()):
-                raise self._timed_out(name, limit)
+        waited = clock() - self._started
+        if waited > total:
+            return "total", total
+        if not self._has_begun:
+            return ("queue", limits.queue) if waited > limits.queue else None
+        # Where no events can be expected no progress is seen, however much there is.
+        if not self._feed.tells_of_job or clock() - self._last_news <= limits.stall:
+            return None
+        stands_still = self._gives_sign() and clock() - self._last_news > limits.stall
+        return ("stall", limits.stall) if stands_still else None
 
     def _timed_out(self, name: str, limit: float) -> ProviderTimeoutError:
         setting = f"COMFYUI_{name.upper()}_TIMEOUT sets the limit"

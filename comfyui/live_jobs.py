@@ -34,7 +34,8 @@ class LiveJobs:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._threads: dict[CancelToken, threading.Thread] = {}
-        _everywhere.add(self)
+        with _registering:
+            _everywhere.add(self)
 
     @contextmanager
     def job(self) -> Iterator[CancelToken]:
@@ -102,7 +103,8 @@ class _Exit:
     def __call__(self) -> None:
         self.begun = True
         deadline = time.monotonic() + EXIT_SECONDS
-        providers = list(_everywhere)
+        with _registering:
+            providers = list(_everywhere)
         for provider in providers:
             provider.cancel()
         for provider in providers:
@@ -120,6 +122,7 @@ def _forget_all() -> None:
         provider.forget()
 
 
+_registering = threading.Lock()
 _everywhere: weakref.WeakSet[LiveJobs] = weakref.WeakSet()
 _exit = _Exit()
 end_first_at_exit()

@@ -71,7 +71,7 @@ def _node_problems(node_errors: object, graph: Graph) -> Iterator[WorkflowProble
 def _whole_problem(error: Mapping[str, Any], graph: Graph) -> WorkflowProblem:
     """The problem of a refusal that names no node, or names it in its details alone."""
     extra = error.get("extra_info")
-    node_id = extra.get("node_id") if isinstance(extra, dict) else None
+    node_id = as_text(extra.get("node_id")) if isinstance(extra, dict) else None
     if node_id is None:
         found = re.search(r"Node ID '#([^']+)'", str(error.get("details")))
         node_id = found.group(1) if found else None

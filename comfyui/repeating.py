@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import count
 from typing import TypeVar
 
 from comfyui.cancelling import CancelToken
 from comfyui.client import ComfyUIClient
-from image_provider import (
-    GenerationCancelledError,
-    ProviderTimeoutError,
-    ProviderUnavailableError,
-)
+from image_provider import ProviderTimeoutError, ProviderUnavailableError
 
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
+_AGAIN = "%s; asking again"
+_AWAY = (None, 502, 503, 504)
+"""No answer at all, or a proxy's word that there is none."""
 _PAUSES = (0.125, 0.5, 1.0)
 """Before each further try, as shares of `Limits.silence`."""
 
@@ -28,21 +28,24 @@ def repeated(
     token: CancelToken | None = None,
     *,
     times: int = len(_PAUSES),
+    while_away: bool = False,
 ) -> Answer:
     """What `ask` gives, asked up to `times` times more while the server fails to answer well.
 
-    What is not there (404) stays so and is raised at once. The pauses end when `token` is
+    What is not there (404) stays so and is raised at once. With `while_away` a server that is away
+    is asked on, for as long as it may be: `Limits.unreachable`. The pauses end when `token` is
     cancelled, with GenerationCancelledError.
     """
     token = token or CancelToken()
-    for pause in _PAUSES[:times]:
+    deadline = client.clock() + client.limits.unreachable
+    for tries in count():
         try:
             return ask()
         except (ProviderUnavailableError, ProviderTimeoutError) as error:
-            if error.status == 404:
+            may_come_back = while_away and error.status in _AWAY and client.clock() < deadline
+            if error.status == 404 or (tries >= times and not may_come_back):
                 raise
-            logger.warning("%s; asking again", error)
-        token.wait(pause * client.limits.silence)
-        if token.cancelled:
-            raise GenerationCancelledError("the generation was cancelled")
-    return ask()
+            logger.log(logging.WARNING if tries < times else logging.DEBUG, _AGAIN, error)
+        token.wait(_PAUSES[min(tries, len(_PAUSES) - 1)] * client.limits.silence)
+        token.check()
+    raise AssertionError("the last try returns or raises")

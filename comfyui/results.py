@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 _NAMES_OF_TYPES = {"video": "video", "audio": "audio", "model": "3d", "text": "text"}
 """What a file is called that stands under "images" and is none, by the first part of its type."""
 
+_ARRIVED = 200
+"""The status of an answer that came, whatever is wrong with it."""
+
 _Entry = tuple[str | None, dict[str, Any]]
 """The id of a node and what it gave."""
 
@@ -114,7 +117,7 @@ def fetch_file(client: ComfyUIClient, file: OutputFile, token: CancelToken | Non
         return data
 
     try:
-        return repeated(fetch, client, token)
+        return repeated(fetch, client, token, while_away=True)
     except (AuthenticationError, InvalidRequestError) as error:
         if error.status not in (400, 403):
             raise
@@ -139,11 +142,14 @@ def _verify(data: bytes, filename: str) -> None:
     try:
         verify_image(data)
     except TruncatedImageError as error:
-        raise ProviderUnavailableError(f"the file {filename!r} arrived broken: {error}") from error
+        raise ProviderUnavailableError(
+            f"the file {filename!r} arrived broken: {error}", status=_ARRIVED
+        ) from error
     if is_another_kind(data, filename):
         raise ProviderUnavailableError(
             f"something else came in place of the file {filename!r}, such as the page of a proxy "
-            "that wants a sign-in: open its URL in a browser"
+            "that wants a sign-in: open its URL in a browser",
+            status=_ARRIVED,
         )
 
 

@@ -29,6 +29,7 @@ from image_provider import (
     ImageGenerationError,
     ProviderTimeoutError,
     ProviderUnavailableError,
+    RateLimitedError,
     WorkflowError,
 )
 
@@ -43,7 +44,12 @@ _MOST_REMEMBERED = 10_000
 """Jobs and files of which it is remembered which server has them."""
 _MOST_TOLD = 5
 """Things that a message tells of what another server lacks."""
-_NO_USE = (ProviderUnavailableError, ProviderTimeoutError, AuthenticationError)
+_NO_USE = (
+    ProviderUnavailableError,
+    ProviderTimeoutError,
+    RateLimitedError,
+    AuthenticationError,
+)
 
 Answer = TypeVar("Answer")
 

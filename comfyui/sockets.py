@@ -148,6 +148,7 @@ class SocketPool:
 
     def acquire(self) -> JobSocket:
         """An idle socket that still lives, or a new one; raises SocketLost."""
+        self._closed = False  # whoever closed it may work on
         self._close_old()
         while (kept := self._take_idle()) is not None:
             if _drained(kept):

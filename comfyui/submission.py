@@ -64,6 +64,8 @@ class Submission:
         self._token = token
         self._key = str(uuid.uuid4())
         self.may_run = False
+        self.is_under_way = False
+        """True while a POST has neither been answered nor looked for."""
 
     def send(
         self, graph: Graph, client_id: str, extra_data: Mapping[str, Any] | None
@@ -76,7 +78,7 @@ class Submission:
         extra = {**(extra_data or {}), JOB_KEY: self._key}
         for tries_left in reversed(range(_TRIES)):
             self._token.check()
-            self.may_run = True
+            self.may_run = self.is_under_way = True
             try:
                 accepted = self._client.post_prompt(
                     graph,
@@ -98,6 +100,7 @@ class Submission:
     def _noted(self, accepted: Accepted) -> Mapping[str, Any]:
         # Servers before 0.3.45 choose an id of their own.
         self._tracker.prompt_id = accepted.prompt_id
+        self.is_under_way = False
         return accepted.node_errors
 
     def _has_arrived(self, error: ImageGenerationError) -> bool:
@@ -110,7 +113,7 @@ class Submission:
         found = self._find()
         if found is None:
             raise replace(error, message=f"{error}. {_NOBODY_KNOWS}") from error
-        self.may_run = found
+        self.may_run, self.is_under_way = found, False
         return found
 
     def _pause_or_raise(self, error: ImageGenerationError, tries_left: int) -> None:

@@ -170,8 +170,9 @@ def test_refusal_of_a_prompt_is_a_workflow_error(http, client):
     assert (caught.value.node_id, caught.value.input_name) == ("1", "a")
 
 
-def test_acceptance_without_an_id_is_an_error(http, client):
-    http.post(f"{BASE}/prompt", json={})
+@pytest.mark.parametrize("prompt_id", [None, "", 7, "\ud800"])
+def test_acceptance_without_an_id_is_an_error(http, client, prompt_id):
+    http.post(f"{BASE}/prompt", json={"prompt_id": prompt_id})
     with pytest.raises(ProviderUnavailableError, match="gave no prompt id"):
         client.post_prompt(GRAPH)
 

@@ -194,6 +194,11 @@ def test_view_cut(rig):
     assert rig.proxy.count("GET /view") == 2
 
 
+def test_server_away_as_the_picture_is_fetched(rig):
+    rig.proxy.answer("GET /view", b"", times=30)
+    assert_right(rig.run(7), rig)
+
+
 def test_view_that_is_whole_http_but_half_a_picture(rig):
     rig.proxy.answer("GET /view", http_answer(200, HALF_A_PICTURE))
     assert_right(rig.run(7), rig)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import requests
@@ -309,6 +310,31 @@ def test_interrupt_that_came_too_early_is_sent_again(http):
     assert cancel.call_count == 2
 
 
+def test_job_that_may_still_be_on_its_way_is_cancelled_for_a_while(http):
+    cancel = http.post(f"{URL}/api/jobs/p/cancel", json={"cancelled": False})
+    http.get(f"{URL}/queue", json={})
+    ticks = count()
+    with client_of(NOWHERE, QUICK, lambda: next(ticks) / 10) as client:
+        assert cancel_and_watch(client, "p", at_least=2.0)
+    assert cancel.call_count > 3
+
+
+def test_ctrl_c_before_the_answer_to_the_post_cancels_what_arrives_late(http):
+    def interrupt(request):
+        raise KeyboardInterrupt
+
+    http.add_callback("POST", f"{URL}/prompt", interrupt)
+    http.get(f"{URL}/queue", json={})
+    ticks = count()
+    limits = replace(QUICK, silence=0.5)
+    with client_of(NOWHERE, limits, lambda: next(ticks) / 10) as client:
+        job = Job(client, graph())
+        cancel = http.post(f"{URL}/api/jobs/{job.tracker.prompt_id}/cancel", json={})
+        with pytest.raises(KeyboardInterrupt):
+            job.run()
+    assert cancel.call_count > 1
+
+
 @pytest.mark.parametrize(("failures", "succeeds"), [(1, True), (2, False)])
 def test_cancel_that_fails_is_tried_once_more(http, caplog, failures, succeeds):
     for _ in range(failures):
@@ -372,6 +398,56 @@ def test_limit_on_a_running_job_says_what_it_did_and_interrupts_it(name, seconds
         gate.open()
         with pytest.raises(GenerationCancelledError):
             attend(client, job.tracker.prompt_id)
+
+
+def test_job_that_ended_before_a_limit_passed_is_not_given_up(caplog):
+    """Its socket has fallen silent, and the next look would have come too late."""
+    gate, clock, watch = StepGate("3", step=2), Clock(), Watch()
+    limits = Limits(connect=2, read=5, silence=3600)
+    with (
+        server_with(on_step=gate) as server,
+        FaultProxy(server.address) as proxy,
+        client_of(proxy.address, limits, clock) as client,
+        background() as go,
+    ):
+        future = go(Job(client, graph(), on_change=watch).run)
+        watch.wait_for_step(1)
+        proxy.websockets = "hold"
+        gate.open()
+        while queue_of(server) != ([], []):
+            pass
+        clock.added = limits.total + 1
+        assert future.result(PATIENCE).outputs
+    assert server.stats.posts == 1
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_time_that_a_callback_took_is_no_standstill(step):
+    clock = Clock()
+
+    def take_long(tracker: JobTracker) -> None:
+        if tracker.step == step and not clock.added:
+            clock.added = LIMITS.stall + 1
+
+    with server_with() as server, client_of(server.address, LIMITS, clock) as client:
+        assert Job(client, graph(), on_change=take_long).run().outputs
+
+
+def test_job_whose_socket_gives_no_sign_is_not_taken_for_stalled():
+    gate, clock, watch = StepGate("3", step=2), Clock(), Watch()
+    with (
+        server_with(on_step=gate) as server,
+        FaultProxy(server.address) as proxy,
+        client_of(proxy.address, LIMITS, clock) as client,
+        background() as go,
+    ):
+        future = go(Job(client, graph(), on_change=watch).run)
+        watch.wait_for_step(1)
+        proxy.websockets = "hold"
+        clock.added = LIMITS.stall + 1
+        assert proxy.wait_for_more("GET /queue", 3)
+        gate.open()
+        assert future.result(PATIENCE).outputs
 
 
 # Prompts that were queued before

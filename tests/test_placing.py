@@ -388,8 +388,17 @@ def test_a_server_that_refuses_for_now_is_followed_by_the_next(caplog, status):
     assert str(status) in moved
 
 
+def test_an_upload_that_fails_once_is_sent_again(tmp_path):
+    source = str(picture(tmp_path / "s.png"))
+    with rig_with(DEFAULT_MODELS, NOTHING) as rig:
+        rig.proxies[0].answer("POST /upload/image", http_answer(502))
+        result = rig.provider.generate(request(source_image_url=source))
+        assert rig.number_of(result) == 0
+        assert rig.proxies[0].count("POST /upload/image") == 2
+
+
 @pytest.mark.parametrize("step", ["POST /upload/image", "GET /object_info", "GET /prompt"])
-@pytest.mark.parametrize("answer", [http_answer(502), b""])
+@pytest.mark.parametrize("answer", [http_answer(429), http_answer(502), b""])
 def test_a_server_that_fails_before_the_job_is_sent_is_followed_by_the_next(step, answer, tmp_path):
     source = str(picture(tmp_path / "s.png"))
     with rig_with(DEFAULT_MODELS, DEFAULT_MODELS) as rig:

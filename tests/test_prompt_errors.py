@@ -178,3 +178,12 @@ NODE_ERROR = st.fixed_dictionaries(
 )
 def test_no_body_and_no_graph_make_it_raise(body, node):
     assert str(refusal(body, {"1": node}))
+
+
+@pytest.mark.parametrize("node_id", [3, ["3"], {}, True])
+def test_an_odd_node_id_is_none(node_id):
+    told = {"type": "x", "message": "odd", "extra_info": {"node_id": node_id}}
+    body = json.dumps({"error": told, "node_errors": {}}).encode()
+    refusal = parse_refusal(HttpResponse(400, {}, body), {})
+    assert refusal is not None
+    assert (refusal.node_id, "odd" in str(refusal)) == (None, True)

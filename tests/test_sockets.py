@@ -314,6 +314,14 @@ def test_socket_that_was_idle_for_long_is_closed_when_another_comes_back():
         pool.release(young)
 
 
+def test_pool_that_was_closed_can_be_used_again():
+    with pool_with_clock() as (pool, _, _):
+        pool.close()
+        first = pool.acquire()
+        pool.release(first)
+        assert pool.acquire() is first
+
+
 def test_closed_pool_keeps_nothing():
     with pool_with_clock() as (pool, _, _):
         idle, busy = pool.acquire(), pool.acquire()
