@@ -386,7 +386,7 @@ def test_limit_on_a_running_job_says_what_it_did_and_interrupts_it(name, seconds
 
     def let_time_pass(tracker: JobTracker) -> None:
         if tracker.step == 2:
-            clock.added = seconds + 1
+            clock.added += seconds + 1  # after the last news, too
 
     with server_with(on_step=gate) as server, client_of(server.address, limits, clock) as client:
         job = Job(client, graph(), on_change=let_time_pass)
