@@ -427,6 +427,8 @@ def test_time_that_a_callback_took_is_no_standstill(step):
 
     def take_long(tracker: JobTracker) -> None:
         if tracker.step == step and not clock.added:
+            while queue_of(server) != ([], []):
+                pass
             clock.added = LIMITS.stall + 1
 
     with server_with() as server, client_of(server.address, LIMITS, clock) as client:
