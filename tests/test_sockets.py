@@ -320,6 +320,7 @@ def test_pool_that_was_closed_can_be_used_again():
         first = pool.acquire()
         pool.release(first)
         assert pool.acquire() is first
+        first.close()
 
 
 def test_closed_pool_keeps_nothing():
