@@ -114,7 +114,7 @@ class ImageProviderRouter:
                 self._unbuilt[name] = f"package {package} made none: what it needs is not set"
                 return
             if not isinstance(provider, ImageProvider) or not hasattr(provider, "provider_name"):
-                raise TypeError(f"a {type(provider).__name__} is no ImageProvider with a name")
+                raise TypeError(f"{type(provider).__name__} is no ImageProvider with a name")
         # A stranger's package cannot stop the others, nor the program.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             why = f"package {package} cannot be loaded: {type(error).__name__}: {error}"
