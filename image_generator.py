@@ -147,6 +147,7 @@ class ImageGenerator:
         kept = self._cache.load(key) if key is not None else None
         if kept is not None:
             kept.metadata = {**(kept.metadata or {}), "cached": True}
+            kept.metadata.pop("attempts", None)  # they were those of another day
             return kept
         result = self.router.generate(request)
         self._keep(result, candidates, hashes)

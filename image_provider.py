@@ -270,7 +270,10 @@ class ImageProvider(ABC):
         """Request fields that suit the style, by their names."""
 
     def unavailable_reason(self) -> str | None:
-        """Why the provider cannot be used right now; None when it can. May ask the network."""
+        """Why the provider cannot be used right now; None when it can.
+
+        May ask the network, and answers within seconds: the router waits for it.
+        """
         return None
 
     def cache_identity(self, request: ImageGenerationRequest) -> dict[str, str | None]:

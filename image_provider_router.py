@@ -11,13 +11,15 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from contextlib import suppress
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from built_in_providers import BUILT_IN, FLUX_KEYS, KEY_SETTINGS, Factory, rebuilt
 from config import FLUX_HOSTS, Config
 from image_provider import (
+    ERROR_CLASSES,
     AllProvidersFailedError,
     ConfigurationError,
     ImageGenerationError,
@@ -27,8 +29,18 @@ from image_provider import (
     InvalidRequestError,
     ProviderAttempt,
 )
-from provider_asking import Candidate, ask, described, description, generated, routed, without
-from provider_resting import Resting
+from provider_asking import (
+    Candidate,
+    ask,
+    described,
+    description,
+    features_of,
+    generated,
+    routed,
+    sharing_progress,
+    without,
+)
+from provider_resting import Rest, Resting
 from routing_rules import Route, RoutingRules, load_rules, parse_rules, save_rules
 
 logger = logging.getLogger(__name__)
@@ -72,6 +84,7 @@ class ImageProviderRouter:
         self._rules()  # a broken file is told now, not at the first request
         self.providers: dict[str, ImageProvider] = {}
         self._unbuilt: dict[str, str] = {}
+        self._warned_of: set[str] = set()
         self._initialize_providers()
 
     def _initialize_providers(self) -> None:
@@ -84,24 +97,28 @@ class ImageProviderRouter:
             else:
                 self._unbuilt[name] = f"no key: set {KEY_SETTINGS[name]}"
         for entry in entry_points(group=ENTRY_POINT_GROUP):
-            self._register_entry_point(entry.name, entry.load)
+            self._register_entry_point(entry)
 
-    def _register_entry_point(self, name: str, load: Callable[[], Factory]) -> None:
+    def _register_entry_point(self, entry: EntryPoint) -> None:
+        name = entry.name
+        package = entry.dist.name if entry.dist is not None else "unknown"
         is_built_in = name in BUILT_IN or name == FLUX
         if is_built_in or name in self.providers or name in self._unbuilt:
             taken = "a built-in name" if is_built_in else "a name that another package has"
-            logger.warning("an installed package's provider %s is left out: %s", name, taken)
+            logger.warning("provider %s of package %s is left out: %s", name, package, taken)
             return
         try:
-            provider = load()(self.config)
+            factory: Factory = entry.load()
+            provider = factory(self.config)
             if provider is None:
-                self._unbuilt[name] = "its package made none: what it needs is not set"
+                self._unbuilt[name] = f"package {package} made none: what it needs is not set"
                 return
             if not isinstance(provider, ImageProvider) or not hasattr(provider, "provider_name"):
-                raise TypeError(f"a {type(provider).__name__} is no ImageProvider with a name")
-        except Exception as error:  # noqa: BLE001 - a stranger's package cannot stop the others
-            why = f"cannot be loaded: {type(error).__name__}: {error}"
-            logger.warning("provider %s of an installed package %s", name, why)
+                raise TypeError(f"{type(provider).__name__} is no ImageProvider with a name")
+        # A stranger's package cannot stop the others, nor the program.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            why = f"package {package} cannot be loaded: {type(error).__name__}: {error}"
+            logger.warning("provider %s is left out: %s", name, why)
             logger.debug("provider %s", name, exc_info=True)
             self._unbuilt[name] = why
         else:
@@ -166,8 +183,12 @@ class ImageProviderRouter:
         name = route.provider
         provider = self.providers.get(name)
         if provider is None:
-            raise ConfigurationError(self._why_absent(name))
-        features = ask(name, provider.get_supported_features)
+            why = self._why_absent(name)
+            if request.provider is None and name not in (FLUX, *self._unbuilt, *self._warned_of):
+                self._warned_of.add(name)  # once: the others serve the requests meanwhile
+                logger.warning("%s names %s: %s", self.routing_config_path.name, name, why)
+            raise ConfigurationError(why)
+        features = ask(name, lambda: features_of(provider))
         if route.features is not None:
             features = dict.fromkeys(route.features, True)
         lacking = [word for word in needs if not features.get(word)]
@@ -179,16 +200,16 @@ class ImageProviderRouter:
     def _why_absent(self, name: str) -> str:
         if name == FLUX:
             return f"no key: set one of {FLUX_KEYS}"
-        known = ", ".join((*self.providers, *self._unbuilt, FLUX))
+        known = ", ".join(dict.fromkeys((*self.providers, *self._unbuilt, FLUX)))
         return self._unbuilt.get(name) or f"there is no such provider; there are: {known}"
 
     def select_provider(self, request: ImageGenerationRequest) -> ImageProvider:
         """The first provider that can serve a request and can be used now.
 
-        One that rests comes last. Raises AllProvidersFailedError when none can.
+        Those that rest come last. Raises AllProvidersFailedError when none can.
         """
         refused: list[ProviderAttempt] = []
-        for entry in sorted(self._in_order(request), key=self._rests):
+        for entry in sorted(self._in_order(request), key=lambda entry: _wait(self._rest_of(entry))):
             if isinstance(entry, ProviderAttempt):
                 refused.append(entry)
                 continue
@@ -198,10 +219,10 @@ class ImageProviderRouter:
             refused.append(ProviderAttempt(entry.name, "unavailable", told["reason"]))
         raise _all_failed(refused)
 
-    def _rests(self, entry: Candidate | ProviderAttempt) -> bool:
+    def _rest_of(self, entry: Candidate | ProviderAttempt) -> Rest | None:
         if isinstance(entry, ProviderAttempt):
-            return False
-        return self._resting.rest_of(entry.name, entry.provider) is not None
+            return None
+        return self._resting.rest_of(entry.name, entry.provider)
 
     # Generating
 
@@ -209,8 +230,8 @@ class ImageProviderRouter:
         """Makes the pictures with the first provider that succeeds; never raises for a failure.
 
         `metadata["attempts"]` tells of those that failed, and of those that were passed over since
-        they rest: they are asked only when nobody else is left. Raises TypeError for what is no
-        request.
+        they rest: they are asked only when nobody else is left. A failure has the pictures that
+        were finished before it. Raises TypeError for what is no request.
         """
         try:
             left, refused = self._line_up(request)
@@ -220,16 +241,22 @@ class ImageProviderRouter:
             return ImageGenerationResult.failed(error, request.provider or "router")
         unset = all(attempt.error_type == "configuration" for attempt in refused)
         is_alone = len(left) == 1 and unset  # its own error says more than a list of absent ones
+        left = sharing_progress(left)
         attempts: list[ProviderAttempt] = []
+        failures: list[ImageGenerationResult] = []
         candidate = self._next(left, attempts)
         while True:
             result = self._attempt(candidate, attempts)
-            if result.success or not _may_fall_back(attempts):
+            if result.success:
                 return _with_attempts(result, attempts)
-            if not left:
+            failures.append(result)
+            if not _may_fall_back(attempts):
                 break
-            failed = attempts[-1]
-            said = self._shown(failed.message, candidate.request)
+            if not left:
+                if not is_alone:
+                    result = ImageGenerationResult.failed(_all_failed(attempts + refused), "router")
+                break
+            failed, said = attempts[-1], self._shown(attempts[-1].message, candidate.request)
             candidate = self._next(left, attempts)
             logger.warning(
                 "%s failed (%s): %s; trying %s",
@@ -238,28 +265,30 @@ class ImageProviderRouter:
                 said,
                 candidate.name,
             )
-        if not is_alone:
-            result = ImageGenerationResult.failed(_all_failed(attempts + refused), "router")
-        return _with_attempts(result, attempts)
+        return _with_attempts(_with_finished(result, failures), attempts)
 
     def _next(self, left: list[Candidate], attempts: list[ProviderAttempt]) -> Candidate:
-        """Takes the first that does not rest out of those `left`; when all do, the first."""
-        passed: list[ProviderAttempt] = []
-        for candidate in left if len(left) > 1 else ():
-            rest = self._resting.rest_of(candidate.name, candidate.provider)
+        """Takes one out of those `left`: the first that does not rest, if there is any.
+
+        When all rest, those that said themselves for how long come last, the soonest back first.
+        """
+        if len(left) == 1:
+            return left.pop()
+        rests: list[Rest] = []
+        for candidate in left:
+            rest = self._rest_of(candidate)
             if rest is None:
                 break
-            passed.append(ProviderAttempt(candidate.name, rest.error_type, str(rest)))
-        else:
-            return left.pop(0)
+            rests.append(rest)
+        if len(rests) == len(left):
+            return left.pop(rests.index(min(rests, key=_wait)))
+        chosen = left.pop(len(rests))
         told = {attempt.provider for attempt in attempts}
-        for attempt in passed:
-            if attempt.provider not in told:
-                attempts.append(attempt)
-                logger.warning(
-                    "%s %s; trying %s", attempt.provider, attempt.message, candidate.name
-                )
-        return left.pop(len(passed))
+        for passed, rest in zip(left, rests, strict=False):  # nothing of those behind the chosen
+            if passed.name not in told:
+                attempts.append(ProviderAttempt(passed.name, rest.error_type, str(rest)))
+                logger.warning("%s %s; trying %s", passed.name, rest, chosen.name)
+        return chosen
 
     def _attempt(
         self, candidate: Candidate, attempts: list[ProviderAttempt]
@@ -308,9 +337,17 @@ class ImageProviderRouter:
         save_rules(self.routing_rules, self.routing_config_path)
 
     def close(self) -> None:
-        """Closes every provider."""
-        for provider in self.providers.copy().values():
-            provider.close()
+        """Closes every provider; a fault of one is logged."""
+        for name, provider in self.providers.copy().items():
+            with suppress(ImageGenerationError):
+                ask(name, provider.close)
+
+
+def _wait(rest: Rest | None) -> float:
+    """A sort key: who does not rest, who rests by our own guess, who said how long (seconds)."""
+    if rest is None:
+        return -1.0
+    return rest.seconds_left if rest.is_asked_for else 0.0
 
 
 def _may_fall_back(attempts: list[ProviderAttempt]) -> bool:
@@ -328,6 +365,23 @@ def _with_attempts(
     return result
 
 
+def _with_finished(
+    result: ImageGenerationResult, failures: list[ImageGenerationResult]
+) -> ImageGenerationResult:
+    """The failure, with the most pictures that one of them had finished, and their recipe."""
+    most = max(failures, key=lambda failure: len(failure.images))
+    if len(most.images) > len(result.images):
+        result.images, result.recipe, result.model = most.images, most.recipe, most.model
+    return result
+
+
 def _all_failed(attempts: list[ProviderAttempt]) -> AllProvidersFailedError:
-    listed = "; ".join(f"{attempt.provider}: {attempt.message}" for attempt in attempts)
-    return AllProvidersFailedError(f"no provider could do it. {listed}", attempts=attempts)
+    """Lists each provider once, with its last reason."""
+    reasons = {attempt.provider: attempt.message for attempt in attempts}
+    listed = "; ".join(f"{provider}: {reason}" for provider, reason in reasons.items())
+    kinds = (ERROR_CLASSES.get(attempt.error_type) for attempt in attempts)
+    return AllProvidersFailedError(
+        f"no provider could do it. {listed}",
+        attempts=attempts,
+        retryable=any(kind is not None and kind.retryable for kind in kinds),
+    )

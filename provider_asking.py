@@ -1,7 +1,7 @@
 """Asking a provider: with the request as it gets it, and whatever its own code does.
 
-Owns what is made of the answers, and of a fault in a provider that somebody else wrote. Knows no
-order, no fallback and no settings.
+Owns what is made of the answers and of its progress, and of a fault in a provider that somebody
+else wrote. Knows no order, no fallback and no settings.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from image_provider import (
     ImageGenerationRequest,
     ImageGenerationResult,
     ImageProvider,
+    ProgressCallback,
+    ProgressUpdate,
 )
 from routing_rules import Route
 
@@ -69,18 +71,50 @@ def routed(
     return replace(request, **{**defaults, **chosen, "from_template": marked})
 
 
+def features_of(provider: ImageProvider) -> dict[str, bool]:
+    """What the provider says that it can do; raises TypeError when that is no dict."""
+    features = provider.get_supported_features()
+    if not isinstance(features, dict):
+        raise TypeError(f"get_supported_features gave a {type(features).__name__}")
+    return features
+
+
 def generated(candidate: Candidate) -> ImageGenerationResult:
-    """What the provider makes of the request; raises TypeError for what is no result."""
+    """What the provider makes of the request; raises TypeError for what is no sound result."""
     result = candidate.provider.generate(candidate.request)
     if not isinstance(result, ImageGenerationResult):
         raise TypeError(f"generate gave a {type(result).__name__}")
+    if not (isinstance(result.images, list) and all(isinstance(i, dict) for i in result.images)):
+        raise TypeError("generate gave images that are no list of dicts")
+    if not (isinstance(result.metadata or {}, dict) and isinstance(result.error or "", str)):
+        raise TypeError("generate gave metadata that is no dict, or an error that is no text")
     return result
+
+
+def sharing_progress(line: list[Candidate]) -> list[Candidate]:
+    """The candidates, so that the fraction never falls when one stands in for another."""
+    callback = line[0].request.on_progress
+    if callback is None or len(line) == 1:
+        return line
+    report = _never_falling(callback)
+    return [replace(each, request=replace(each.request, on_progress=report)) for each in line]
+
+
+def _never_falling(callback: ProgressCallback) -> ProgressCallback:
+    highest = 0.0
+
+    def report(update: ProgressUpdate) -> None:
+        nonlocal highest
+        highest = max(highest, update.fraction)
+        callback(replace(update, fraction=highest))
+
+    return report
 
 
 def described(name: str, provider: ImageProvider) -> dict[str, Any]:
     """What a provider is, what it can do, and whether it can be used now; may ask the network."""
     try:
-        features = ask(name, provider.get_supported_features)
+        features = ask(name, lambda: features_of(provider))
         reason = ask(name, provider.unavailable_reason)
     except ImageGenerationError as error:
         features, reason = {}, str(error)

@@ -38,6 +38,8 @@ class Rest(NamedTuple):
     seconds_left: float
     error_type: str
     message: str
+    is_asked_for: bool = False
+    """The provider said itself how long (Retry-After); else it is a guess of ours."""
 
     def __str__(self) -> str:
         return f"rests for {math.ceil(self.seconds_left)} s more, after: {self.message}"
@@ -53,6 +55,7 @@ class _Entry:
     until: float
     error_type: str
     message: str
+    is_asked_for: bool
     tells_itself: bool
     next_look: float
 
@@ -103,15 +106,19 @@ class Resting:
                 entry.next_look = math.inf  # other threads do not wait for this one's answer
         if must_look and self._is_back(name, entry, now):
             return None
-        return Rest(max(0.0, entry.until - now), entry.error_type, entry.message)
+        left = max(0.0, entry.until - now)
+        return Rest(left, entry.error_type, entry.message, entry.is_asked_for)
 
     def _is_back(self, name: str, entry: _Entry, now: float) -> bool:
-        is_back = not _says_that_it_is_away(entry.provider)
-        with self._lock:
-            after = self._clock()
-            entry.next_look = after + max(_LOOK_SECONDS, (after - now) / _LOOKING_SHARE)
-            if is_back and self._entries.get(name) is entry:
-                del self._entries[name]
+        is_back = False
+        try:
+            is_back = not _says_that_it_is_away(entry.provider)
+        finally:  # Ctrl-C ends this look, not the next ones
+            with self._lock:
+                after = self._clock()
+                entry.next_look = after + max(_LOOK_SECONDS, (after - now) / _LOOKING_SHARE)
+                if is_back and self._entries.get(name) is entry:
+                    del self._entries[name]
         return is_back
 
     def _end(self, name: str, started: float) -> None:
@@ -135,11 +142,12 @@ class Resting:
         with self._lock:
             now = self._clock()
             before = self._entries.get(name)
-            failures, until = 1, now
+            failures, until, is_asked_for = 1, now, asked is not None
             if before is not None and before.provider is provider:
                 # Those that were under way together fail together, and count once.
                 failures = before.failures + (started > before.since)
                 until = before.until
+                is_asked_for |= before.is_asked_for and until > now
             seconds = min(FIRST_REST * 2 ** min(failures - 1, 32), LONGEST_REST)
             self._entries[name] = _Entry(
                 provider,
@@ -148,6 +156,7 @@ class Resting:
                 until=max(until, now + (seconds if asked is None else asked)),
                 error_type=result.error_type or "",
                 message=message,
+                is_asked_for=is_asked_for,
                 tells_itself=tells_itself,
                 next_look=now + _LOOK_SECONDS,
             )

@@ -16,6 +16,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,14 +90,19 @@ class RoutingRules:
     ) -> Iterator[Route]:
         """The entries that fit a request, first to last; `real_name` knows what an alias means.
 
-        What an entry leaves open is taken from the provider's own entry.
+        What an entry leaves open is taken from the entry of what it names, and so on.
         """
 
         def whole(entry: Route) -> Route:
-            for name in dict.fromkeys((entry.provider, real_name(entry.provider))):
+            seen = set()
+            while entry.provider not in seen:
+                name = entry.provider
+                seen.add(name)
                 if name in self.providers:
                     entry = entry.over(self.providers[name])
-            return replace(entry, provider=real_name(entry.provider))
+                if entry.provider == name:
+                    entry = replace(entry, provider=real_name(name))
+            return entry
 
         if request.provider is not None:
             yield whole(Route(request.provider))
@@ -137,7 +143,8 @@ def save_rules(data: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         draft.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
         os.replace(draft, file)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         reason = error.strerror or type(error).__name__
         raise ConfigurationError(f"routing file {file.name} cannot be written: {reason}") from error
 
@@ -157,17 +164,33 @@ def load_rules(path: str | os.PathLike[str]) -> dict[str, Any]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigurationError(f"routing file {file.name} cannot be read: {reason}") from error
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(
-            f"routing file {file.name}, line {error.lineno}, column {error.colno}: {error.msg}"
-        ) from error
-    except RecursionError as error:
-        raise ConfigurationError(f"routing file {file.name} is nested too deeply") from error
+    data = _parsed(text, file.name)
     if not isinstance(data, dict):
         raise ConfigurationError(f"routing file {file.name} must hold a JSON object")
     return {**deepcopy(DEFAULT_RULES), **data}
+
+
+def _parsed(text: str, file: str) -> Any:
+    def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        entries: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in entries:
+                raise ConfigurationError(
+                    f"routing file {file} has {key!r} twice in one object; keep one of them"
+                )
+            entries[key] = value
+        return entries
+
+    try:
+        return json.loads(text, object_pairs_hook=each_once)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"routing file {file}, line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from error
+    except ValueError as error:  # Python reads no number of thousands of digits
+        raise ConfigurationError(f"routing file {file} has a number that is too long") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"routing file {file} is nested too deeply") from error
 
 
 def parse_rules(data: Mapping[str, Any], file: str) -> RoutingRules:

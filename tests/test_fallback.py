@@ -138,6 +138,40 @@ def test_when_all_are_down_each_is_listed_with_its_reason(make_router, nowhere, 
     assert told == attempts(result)
 
 
+def test_when_all_rest_those_that_said_for_how_long_are_asked_last(make_router, nowhere, apis):
+    router = make_router(nowhere, Clock())
+    apis.answer(FLUX, 429, TOO_MANY, times=2, Retry_After=600)
+    apis.answer(OPENAI, 429, OVERLOADED, times=2, Retry_After=300)
+    before = [provider for provider, _, _ in attempts(router.generate(FOX))]
+    after = [provider for provider, _, _ in attempts(router.generate(FOX))]
+    assert before == ["comfyui", "flux_bfl", "openai"]
+    assert after == ["comfyui", "openai", "flux_bfl"]
+
+
+def test_a_failure_has_the_pictures_that_were_finished_and_progress_that_never_fell(
+    make_router, comfyui_server, nowhere, apis
+):
+    def vanish(update):
+        seen.append(update.fraction)
+        if update.fraction > 0.6:  # of three pictures
+            proxy.switch_to(nowhere)
+
+    seen = []
+    request = ImageGenerationRequest(
+        "a red fox", width=64, height=64, seed=7, num_images=3, on_progress=vanish
+    )
+    apis.answer(FLUX, 503, {"detail": "under maintenance"})
+    apis.answer(OPENAI, 500, OVERLOADED)
+    with FaultProxy(comfyui_server.address) as proxy:
+        result = make_router(proxy.address).generate(request)
+
+    assert (result.provider, result.error_type) == ("router", "all_providers_failed")
+    seeds = [image["seed"] for image in result.images]
+    assert seeds and seeds == [7, 8, 9][: len(seeds)]
+    assert result.recipe["provider"] == "comfyui"
+    assert seen == sorted(seen)
+
+
 def test_a_comfyui_that_is_started_is_used_within_seconds(make_router, comfyui_server, apis):
     clock = ShiftedClock()
     router = make_router(comfyui_server.address, clock)

@@ -21,6 +21,7 @@ from image_provider import (
     GenerationFailedError,
     ImageGenerationRequest,
     InvalidRequestError,
+    ProgressUpdate,
     ProviderTimeoutError,
     ProviderUnavailableError,
     RateLimitedError,
@@ -122,6 +123,7 @@ def good(config): return FakeProvider("good")
 def without_key(config): return None
 def broken(config): raise RuntimeError("no such luck")
 def nothing(config): return object()
+def leaves(config): raise SystemExit("no display")
 """
 
 
@@ -133,17 +135,24 @@ def test_an_installed_package_adds_a_provider_and_a_broken_one_is_left_out(insta
         broken="broken",
         nothing="nothing",
         absent="absent",
+        leaves="leaves",
         comfyui="good",
+        flux="good",
     )
     router = ImageProviderRouter(Config({}, None))
     assert list(router.providers) == ["comfyui", "good"]
     assert router.generate(ImageGenerationRequest("a fox", provider="good")).success
     told = router.get_available_providers()
-    assert told["broken"]["reason"] == "cannot be loaded: RuntimeError: no such luck"
-    assert told["without_key"]["reason"] == "its package made none: what it needs is not set"
+    why = "package stranger cannot be loaded: RuntimeError: no such luck"
+    assert told["broken"]["reason"] == why
+    assert "SystemExit: no display" in told["leaves"]["reason"]
+    why = "package stranger made none: what it needs is not set"
+    assert told["without_key"]["reason"] == why
     warned = " ".join(r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
-    for name in ("broken", "nothing", "absent", "comfyui"):
-        assert f"provider {name} " in warned
+    for name in ("broken", "nothing", "absent", "leaves"):
+        assert f"provider {name} is left out: package stranger cannot be loaded: " in warned
+    for name in ("comfyui", "flux"):
+        assert f"provider {name} of package stranger is left out: a built-in name" in warned
     assert type(router.providers["comfyui"]).__name__ == "ComfyUIProvider"
     router.close()
 
@@ -154,8 +163,11 @@ def test_the_first_of_two_packages_with_one_name_is_kept(install, caplog):
     router = ImageProviderRouter(Config({}, None))
     router.close()
     assert "good" not in router.providers
-    assert "its package made none" in router.get_available_providers()["good"]["reason"]
-    assert "provider good is left out: a name that another package has" in caplog.text
+    told = router.get_available_providers()["good"]["reason"]
+    assert told == "package first_on_the_path made none: what it needs is not set"
+    assert (
+        "provider good of package later_on_the_path is left out: a name that another package has"
+    ) in caplog.text
 
 
 # The routing file
@@ -241,6 +253,24 @@ def test_required_features_are_never_done_without():
     result = router.generate(ImageGenerationRequest("a fox", seed=1))
     assert result.provider == "c"
     assert asked(router) == {"a": 1, "b": 0, "c": 1}
+
+
+def test_a_name_in_the_rules_that_no_provider_has_is_told_once(caplog):
+    router = make_router(FakeProvider("a"), default_provider="b", fallback_chain=["a", "flux"])
+    for _ in range(2):
+        assert router.generate(FOX).provider == "a"
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith(
+        "image_routing_config.json names b: there is no such provider; there are: a, openai, "
+    )
+
+
+def test_a_name_that_a_request_has_is_told_in_its_error_alone(caplog):
+    router = make_router(FakeProvider("openai"))
+    result = router.generate(ImageGenerationRequest("a fox", provider="b"))
+    assert "b: there is no such provider; there are: openai, flux_bfl, " in result.error
+    assert not caplog.records
 
 
 def test_preferred_features_only_order():
@@ -373,6 +403,65 @@ def test_when_all_fail_the_error_has_every_attempt():
     assert [attempt.provider for attempt in caught.value.attempts] == ["a", "b", "openai"]
 
 
+@pytest.mark.parametrize(
+    ("errors", "retryable"),
+    [
+        ((AuthenticationError("bad key"), RateLimitedError("slow down")), True),
+        ((AuthenticationError("bad key"), ConfigurationError("no folder")), False),
+    ],
+)
+def test_when_all_fail_it_is_worth_a_retry_if_one_is(errors, retryable):
+    router = make_router(*map(FakeProvider, "ab", errors))
+    assert router.generate(FOX).exception.retryable is retryable
+
+
+@pytest.mark.parametrize(
+    ("error", "finally_by"),
+    [(GenerationFailedError("broken"), "router"), (ContentRejectedError("no"), "b")],
+    ids=["all_failed", "refused"],
+)
+def test_pictures_that_were_finished_before_a_failure_are_in_it(error, finally_by):
+    def half(request):
+        images = [image for seed in (1, 2) for image in success("a", seed).images]
+        recipe = {"provider": "a", "seeds": [1, 2]}
+        result = success("a", success=False, error="away", error_type="unavailable", recipe=recipe)
+        result.images = images
+        return result
+
+    router = make_router(FakeProvider("a", half), FakeProvider("b", error))
+    result = router.generate(ImageGenerationRequest("a fox", num_images=4))
+    assert (result.success, result.provider) == (False, finally_by)
+    assert [image["seed"] for image in result.images] == [1, 2]
+    assert result.recipe == {"provider": "a", "seeds": [1, 2]}
+
+
+def test_a_stand_in_makes_all_pictures_anew():
+    half = success("a", success=False, error="away", error_type="unavailable")
+    router = make_router(FakeProvider("a", half), FakeProvider("b"))
+    result = router.generate(FOX)
+    assert (result.success, result.provider, len(result.images)) == (True, "b", 1)
+
+
+def test_progress_never_falls_when_another_one_stands_in():
+    def works(*fractions):
+        def work(request):
+            for fraction in fractions:
+                request.on_progress(ProgressUpdate("running", fraction, step=1))
+            return result
+
+        result = success("b") if 1.0 in fractions else success("a", success=False, error="broken")
+        return work
+
+    router = make_router(
+        FakeProvider("a", works(0.0, 0.6)), FakeProvider("b", works(0.1, 0.7, 1.0))
+    )
+    seen = []
+    request = ImageGenerationRequest("a fox", on_progress=seen.append)
+    assert router.generate(request).provider == "b"
+    assert [update.fraction for update in seen] == [0.0, 0.6, 0.6, 0.7, 1.0]
+    assert {(update.stage, update.step) for update in seen} == {("running", 1)}
+
+
 def test_one_provider_alone_fails_with_its_own_error_and_no_talk_of_a_fallback(caplog):
     router = make_router(FakeProvider("a", WorkflowError("node 3")))
     result = router.generate(FOX)
@@ -427,8 +516,19 @@ def test_a_fault_in_a_providers_code_is_a_failed_generation(caplog):
     assert record.levelno == logging.WARNING and "provider a " in record.getMessage()
 
 
-def test_a_fault_in_a_providers_code_has_a_stand_in():
-    router = make_router(FakeProvider("a", lambda request: None), FakeProvider("b"))
+@pytest.mark.parametrize(
+    "made",
+    [
+        None,
+        success(images=None),
+        success(images=["a.png"]),
+        success(metadata="fine"),
+        success(success=False, error=404),
+    ],
+    ids=["nothing", "no images", "names of files", "metadata", "error"],
+)
+def test_a_fault_in_a_providers_code_has_a_stand_in(made):
+    router = make_router(FakeProvider("a", lambda request: made), FakeProvider("b"))
     result = router.generate(FOX)
     assert result.provider == "b"
     assert attempts(result)[0][:2] == ("a", "generation_failed")
@@ -443,11 +543,24 @@ def test_a_fault_in_what_a_provider_tells_of_itself_leaves_it_out(method):
 
     setattr(Faulty, method, lambda *args: 1 / 0)
     router = make_router(Faulty("a"), FakeProvider("b"))
+    if method != "unavailable_reason":
+        assert router.generate(FOX).provider == "b"
     assert router.select_provider(FOX).provider_name == "b"
     told = router.get_available_providers()
     assert told["b"]["available"]
     if method != "get_default_parameters":
         assert "ZeroDivisionError" in told["a"]["reason"]
+
+
+def test_features_that_are_no_dict_leave_a_provider_out():
+    class Faulty(FakeProvider):
+        def get_supported_features(self):
+            return None
+
+    router = make_router(Faulty("a"), FakeProvider("b"))
+    request = ImageGenerationRequest("a fox", source_image_url="a.png")
+    assert router.generate(request).provider == "b"
+    assert "TypeError" in router.get_available_providers()["a"]["reason"]
 
 
 def test_ctrl_c_passes():
@@ -515,6 +628,16 @@ def test_close_closes_every_provider():
     router = make_router(FakeProvider("a"), FakeProvider("b"))
     router.close()
     assert all(provider.closed for provider in router.providers.values())
+
+
+def test_a_provider_that_cannot_be_closed_keeps_none_of_the_others_open(caplog):
+    class Faulty(FakeProvider):
+        def close(self):
+            raise RuntimeError
+
+    router = make_router(Faulty("a"), FakeProvider("b"))
+    router.close()
+    assert router.providers["b"].closed and "provider a " in caplog.text
 
 
 # Over sockets

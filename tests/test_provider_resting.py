@@ -103,7 +103,7 @@ def test_retry_after_says_how_long(resting, provider, clock, error_class):
     fail(resting, provider, error_class("slow down", retry_after=90), clock)
     clock.now += 89.5
     rest = resting.rest_of("a", provider)
-    assert rest == Rest(0.5, error_class.error_type, "slow down")
+    assert rest == Rest(0.5, error_class.error_type, "slow down", is_asked_for=True)
     assert str(rest) == "rests for 1 s more, after: slow down"
     clock.now += 0.5
     assert resting.rest_of("a", provider) is None
@@ -172,7 +172,11 @@ def test_attempts_that_fail_together_count_once(resting, provider, clock):
 def test_a_vaguer_failure_does_not_shorten_what_was_asked_for(resting, provider, clock):
     fail(resting, provider, RateLimitedError("x", retry_after=90), clock)
     fail(resting, provider, RateLimitedError("x"), clock, seconds=10)
-    assert left(resting, provider) == 79
+    rest = resting.rest_of("a", provider)
+    assert rest.seconds_left == 79 and rest.is_asked_for
+    clock.now += 79
+    fail(resting, provider, RateLimitedError("x"), clock)
+    assert not resting.rest_of("a", provider).is_asked_for
 
 
 def test_another_provider_of_the_name_does_not_rest(resting, provider, clock):
@@ -250,6 +254,25 @@ def test_a_fault_in_what_a_provider_tells_does_no_harm(resting, clock):
     provider.unavailable_reason = lambda: 1 / 0
     fail(resting, provider, ProviderUnavailableError("down"), clock)
     assert left(resting, provider) == FIRST_REST
+
+
+def test_ctrl_c_in_a_look_ends_that_look_alone(resting, clock):
+    provider = Away(clock)
+    for _ in range(5):
+        fail(resting, provider, ProviderUnavailableError("down"), clock)
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    provider.unavailable_reason = interrupted
+    clock.now += 3
+    with pytest.raises(KeyboardInterrupt):
+        resting.rest_of("a", provider)
+    assert resting.rest_of("a", provider) is not None
+    del provider.unavailable_reason
+    provider.away = False
+    clock.now += 3
+    assert resting.rest_of("a", provider) is None
 
 
 def test_nobody_waits_for_somebody_elses_look(resting, clock):

@@ -69,12 +69,40 @@ def test_one_that_rests_is_asked_when_nobody_else_is_left(clock):
     ]
 
 
+def test_one_that_was_passed_over_first_is_listed_once_when_all_fail(clock):
+    broken = GenerationFailedError("broken")
+    router = make_router(
+        FakeProvider("a", DOWN), FakeProvider("b", success("b"), broken), clock=clock
+    )
+    router.generate(FOX)
+    assert router.generate(FOX).error == "no provider could do it. a: down; b: broken"
+
+
 def test_when_all_rest_they_are_asked_in_order(clock):
     router = make_router(FakeProvider("a", DOWN), FakeProvider("b", DOWN), clock=clock)
     for _ in range(2):
         result = router.generate(FOX)
         assert attempts(result) == [("a", "unavailable", "down"), ("b", "unavailable", "down")]
     assert asked(router) == {"a": 2, "b": 2}
+
+
+def test_when_all_rest_those_that_said_how_long_come_last_and_the_soonest_back_first(clock):
+    busy = [RateLimitedError("slow down", retry_after=seconds) for seconds in (90, 3)]
+    made = [success(name) for name in "abc"]
+    scripts = zip([*busy, DOWN], made, strict=True)
+    router = make_router(
+        *(FakeProvider(name, *script) for name, script in zip("abc", scripts, strict=True)),
+        clock=clock,
+    )
+    assert [kind for _, kind, _ in attempts(router.generate(FOX))] == [
+        "rate_limited",
+        "rate_limited",
+        "unavailable",
+    ]
+    assert router.select_provider(FOX).provider_name == "c"
+    for name in "cba":
+        assert router.generate(FOX).provider == name
+        del router.providers[name]
 
 
 def test_a_lone_one_is_asked_whether_it_rests_or_not(clock):

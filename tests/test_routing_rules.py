@@ -50,6 +50,12 @@ def test_what_is_read_is_the_readers_own(tmp_path, text):
         (b"[]", "must hold a JSON object"),
         (b"[" * 100_000, "is nested too deeply"),
         (b'{"a": "\xff"}', "is no UTF-8 text"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "has a number that is too long"),
+        (
+            b'{"a": {"model": "x", "model": "y"}}',
+            "has 'model' twice in one object; keep one of them",
+        ),
+        (b'{"a": {}, "a": {}}', "has 'a' twice in one object; keep one of them"),
     ],
 )
 def test_a_broken_file_is_told_with_its_place(tmp_path, content, message):
@@ -204,6 +210,29 @@ def test_an_entry_under_a_name_of_its_own_stands_for_its_provider():
     assert list(read.routes(request, lambda name: name)) == [Route("comfyui", "fast.json")]
 
 
+def test_an_entry_under_a_name_of_its_own_takes_what_it_leaves_open_from_the_providers():
+    read = rules(
+        style_routing={"cinematic": {"provider": "draft"}},
+        draft={"provider": "comfyui", "workflow": "fast.json"},
+        comfyui={"workflow": "own.json", "model": "own", "features": ["seeds"]},
+    )
+    request = ImageGenerationRequest("a fox", style="cinematic")
+    first = next(read.routes(request, lambda name: name))
+    assert first == Route("comfyui", "fast.json", "own", features=("seeds",))
+
+
+def test_an_entry_for_an_alias_can_choose_another_provider():
+    read = rules(flux={"provider": "flux_fal"}, flux_bfl={"model": "of-bfl"})
+    request = ImageGenerationRequest("a fox", provider="flux")
+    routes = read.routes(request, lambda name: "flux_bfl" if name == "flux" else name)
+    assert list(routes) == [Route("flux_fal")]
+
+
+def test_entries_that_name_each_other_come_to_an_end():
+    read = rules(a={"provider": "b"}, b={"provider": "a"})
+    assert names(read, provider="a") == ["a"]
+
+
 # Writing
 
 
@@ -220,6 +249,13 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(ConfigurationError, match=r"routing file routing\.json cannot be written"):
         save_rules(DEFAULT_RULES, target)
     assert [path.name for path in tmp_path.iterdir()] == ["routing.json"]
+
+
+@pytest.mark.parametrize("folder", ["none", "file"])
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path, folder):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"routing file routing\.json cannot be written"):
+        save_rules(DEFAULT_RULES, tmp_path / folder / "routing.json")
 
 
 def test_what_is_saved_is_plain_json(tmp_path):
