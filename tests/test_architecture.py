@@ -73,18 +73,25 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cli_shared",
         "convert_cli",
     },
-    "image_cli": {
-        "cli_shared",
-        "workflow_cli",
+    "cli_progress": {"image_provider", "cli_shared"},
+    "generate_cli": {
         "image_provider",
         "config",
-        "image_io",
         "comfyui",
-        "comfyui.embedded",
         "comfyui_provider",
         "image_provider_router",
-        "image_cache",
         "image_generator",
+        "cli_progress",
+        "cli_shared",
+    },
+    "providers_cli": {"image_provider", "image_generator", "cli_shared"},
+    "image_cli": {
+        "cli_shared",
+        "generate_cli",
+        "providers_cli",
+        "workflow_cli",
+        "image_provider",
+        "comfyui.embedded",
     },
 }
 # What a single module may import beyond its room's rule.
@@ -92,6 +99,8 @@ EXCEPTIONS = {
     "comfyui.servers": {"comfyui.embedded"},  # starts one for the address "embedded"
     "image_io.source_images": {"config"},  # IMAGE_SOURCE_ROOTS binds however it is called
 }
+COMMANDS = tuple(path.name for path in sorted(ROOT.glob("*_cli.py")))
+COMMAND_LINE = (*COMMANDS, *(path.name for path in sorted(ROOT.glob("cli_*.py"))))
 # Libraries that one place owns, so that their errors are mapped there and nowhere else.
 OWNERS: dict[str, str | tuple[str, ...]] = {
     "requests": "image_io/http.py",
@@ -100,9 +109,9 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "websocket": "comfyui/sockets.py",
     "aiohttp": "comfyui/embedded/",
     "dotenv": "config.py",
-    "rich": ("cli_shared.py", "convert_cli.py", "image_cli.py", "workflow_cli.py"),
+    "rich": COMMAND_LINE,
 }
-PRINTERS = ("convert_cli.py", "hosted_providers/table.py", "image_cli.py", "workflow_cli.py")
+PRINTERS = (*COMMANDS, "hosted_providers/table.py")
 PURE_MODULES = {
     f"comfyui/{name}.py"
     for name in ("binding", "events", "fitting", "object_info", "survey", "workflow")
