@@ -1,6 +1,7 @@
 """What a server can run, as the commands are told it: by a server, or by a saved answer of one.
 
-Owns the options --server and --object-info. Generates nothing and sends no job.
+Owns the options --server and --object-info, and what a workflow lacks by such an answer. Generates
+nothing and sends no job.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 from comfyui.graph import Graph
 from comfyui.object_info import ObjectInfo
 from comfyui.replacements import Replacements, lacks_classes, read_replacements
+from comfyui.survey import structural_problems
+from comfyui.validation import WorkflowProblem
+from comfyui.workflow import Workflow
 from config import Config
 from image_provider import ConfigurationError, WorkflowError
 
@@ -62,6 +66,27 @@ def known_replacements(
     if info is None or not args.server or not lacks_classes(graph, info):
         return {}
     return read_replacements(_ask_server(lambda server: server.client.node_replacements()), info)
+
+
+def problems_of(
+    workflow: Workflow, info: ObjectInfo | None, replaced: Replacements
+) -> list[WorkflowProblem]:
+    """What keeps a workflow from running: on that server, or anywhere when none is known."""
+    if info is None:
+        return structural_problems(workflow.graph)
+    return workflow.validate(info, replaced)
+
+
+def without_missing(
+    graph: Graph, workflow: Workflow, info: ObjectInfo | None, replaced: Replacements
+) -> tuple[Graph, list[str]]:
+    """The graph without the nodes that the server lacks, and a sentence for each of them."""
+    if info is None:
+        return graph, []
+    from comfyui.fitting import do_without_missing
+
+    name = workflow.source or "given"
+    return do_without_missing(graph, info, "bypass", name, replaced)
 
 
 def _ask_server(ask: Callable[[Server], _Answer]) -> _Answer:

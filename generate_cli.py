@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli_progress import show_progress
-from cli_shared import FAILED, OK, parse_size, say
+from cli_shared import FAILED, OK, add_command, add_json, parse_size, print_json, say
 from config import Config
 from image_generator import ImageGenerator
 from image_provider import (
@@ -34,7 +34,14 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
-    generate = commands.add_parser("generate", parents=[common], help="make pictures")
+    generate = add_command(
+        commands,
+        common,
+        "generate",
+        "make pictures",
+        '"a red fox in the snow" --style cinematic --size 1344x768 -o pictures',
+        '"a winter coat" --image fox.png --mask mask.png --strength 0.8',
+    )
     _add_request(generate)
     generate.add_argument("--negative", metavar="TEXT", help="what the picture must not show")
     generate.add_argument("--style", choices=[style.value for style in ImageStyle])
@@ -54,10 +61,12 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
-    demo = commands.add_parser(
+    demo = add_command(
+        commands,
+        common,
         "demo",
-        parents=[common],
-        help="make one picture with the ComfyUI that answers, or else the embedded server",
+        "make one picture with the ComfyUI that answers, or else the embedded server",
+        '"a red fox in the snow"',
     )
     _add_request(demo)
     demo.set_defaults(command=_demo)
@@ -74,6 +83,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", dest="output", default="outputs", metavar="DIR", help="folder for them (outputs)"
     )
+    add_json(parser)
 
 
 def _generate(args: argparse.Namespace, console: Console) -> int:
@@ -97,7 +107,7 @@ def _generate(args: argparse.Namespace, console: Console) -> int:
                 use_cache=not args.no_cache,
                 on_progress=on_progress,
             )
-    return _finish(result, folder, console)
+    return _finish(result, folder, args.json, console)
 
 
 def _own_workflow(name: str, generator: ImageGenerator) -> str:
@@ -121,7 +131,7 @@ def _demo(args: argparse.Namespace, console: Console) -> int:
                 use_cache=False,
                 on_progress=on_progress,
             )
-    return _finish(result, folder, console)
+    return _finish(result, folder, args.json, console)
 
 
 def _demo_generator(console: Console) -> ImageGenerator:
@@ -166,18 +176,41 @@ def _request_fields(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _finish(result: ImageGenerationResult, folder: Path, console: Console) -> int:
+def _finish(result: ImageGenerationResult, folder: Path, as_json: bool, console: Console) -> int:
     """Saves what there is, also of a generation that failed half-way, and tells of it."""
     try:
         paths = result.save(folder)
     except OSError as error:
-        say(console, f"{folder} cannot be written to: {error.strerror or error}", "error")
-        return FAILED
+        raise ConfigurationError(
+            f"{folder} cannot be written to: {error.strerror or error}; choose another with -o"
+        ) from error
     if result.images and (result.metadata or {}).get("server") == "embedded":
         say(console, "Made by the embedded server: a procedural picture, no model ran.")
-    for path in paths:
-        print(path)
+    if as_json:
+        print_json(_as_plain(result, paths))
+    else:
+        for path in paths:
+            print(path)
     if not result.success:
         say(console, result.error or "the generation failed", "error")
         return FAILED
     return OK
+
+
+def _as_plain(result: ImageGenerationResult, paths: list[Path]) -> dict[str, Any]:
+    """The result as JSON has it: each picture by the path of its file, None where it has none."""
+    saved = iter(paths)
+    images = []
+    for image in result.images:
+        told = {key: value for key, value in image.items() if key != "bytes"}
+        path = str(next(saved)) if image.get("bytes") is not None else None
+        images.append({"path": path, **told})
+    return {
+        "success": result.success,
+        "provider": result.provider,
+        "model": result.model,
+        "images": images,
+        "metadata": result.metadata or {},
+        "error": result.error,
+        "error_type": result.error_type,
+    }

@@ -13,12 +13,22 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import generate_cli
 import providers_cli
 import workflow_cli
-from cli_shared import FAILED, INTERRUPTED, USAGE, say
+from cli_shared import (
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    Parser,
+    WrongUsage,
+    add_command,
+    print_json,
+    say,
+)
 from comfyui.embedded.options import port_number
 from image_provider import ImageGenerationError
 
@@ -54,31 +64,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # consoles that lack a character
-    args = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     console = _console()
-    command: Callable[[argparse.Namespace, Console], int] = args.command
-    with _logging_to(console, args.debug):
-        try:
+    tell = partial(_tell, console, "--json" in words)
+    parser = build_parser()
+    try:
+        args = parser.parse_args(words)
+        command: Callable[[argparse.Namespace, Console], int] = args.command
+        with _logging_to(console, args.debug):
             code = command(args, console)
-            sys.stdout.flush()
-            return code
-        except ImageGenerationError as error:
-            say(console, str(error), "error")
-            return FAILED
-        except (TypeError, ValueError) as error:
-            logger.debug("wrong usage", exc_info=True)
-            say(console, str(error), "error")
-            return USAGE
-        except BrokenPipeError:  # who reads has read enough, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return FAILED
-        except KeyboardInterrupt:
-            say(console, "interrupted; what ran on a ComfyUI server was cancelled", "error")
-            return INTERRUPTED
+        sys.stdout.flush()
+        return code
+    except ImageGenerationError as error:
+        return tell(str(error), error.error_type, FAILED)
+    except (WrongUsage, TypeError, ValueError) as error:
+        logger.debug("wrong usage", exc_info=True)
+        return tell(str(error), "wrong_usage", USAGE)
+    except BrokenPipeError:  # who reads has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        message = "interrupted; what ran on a ComfyUI server was cancelled"
+        return tell(message, "cancelled", INTERRUPTED)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _tell(console: Console, as_json: bool, message: str, error_type: str, code: int) -> int:
+    """Tells of the failure that ends a command: people on stderr, scripts on stdout."""
+    say(console, message, "error")
+    if as_json:
+        print_json({"error": message, "error_type": error_type})
+        sys.stdout.flush()
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every command; each parser's help ends with examples that it takes."""
+    parser = Parser(
         prog="image-cli",
         description="Make pictures with ComfyUI and hosted models.",
         epilog=_EXAMPLES,
@@ -100,9 +121,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_serve(commands: Any, common: argparse.ArgumentParser) -> None:
-    serve = commands.add_parser(
-        "serve", parents=[common], help="start the embedded server (procedural pictures, no model)"
-    )
+    told = "start the embedded server (procedural pictures, no model)"
+    serve = add_command(commands, common, "serve", told, "--port 8188")
     serve.add_argument("--port", type=port_number, default=8188, help="port on 127.0.0.1 (8188)")
     serve.set_defaults(command=_serve)
 

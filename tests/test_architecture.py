@@ -63,6 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli_shared": set(),
     "cli_files": {"image_provider", "config", "comfyui"},
     "cli_servers": {"image_provider", "config", "comfyui"},
+    "bind_cli": {"image_provider", "comfyui", "cli_files", "cli_servers", "cli_shared"},
     "convert_cli": {"image_provider", "comfyui", "cli_files", "cli_servers", "cli_shared"},
     "workflow_cli": {
         "image_provider",
@@ -71,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cli_files",
         "cli_servers",
         "cli_shared",
+        "bind_cli",
         "convert_cli",
     },
     "cli_progress": {"image_provider", "cli_shared"},
