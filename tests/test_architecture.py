@@ -116,7 +116,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
 PRINTERS = (*COMMANDS, "hosted_providers/table.py")
 PURE_MODULES = {
     f"comfyui/{name}.py"
-    for name in ("binding", "events", "fitting", "object_info", "survey", "workflow")
+    for name in ("binding", "events", "fitting", "object_info", "survey", "time_left", "workflow")
 }
 PURE_MODULES |= {
     f"comfyui/ui_format/{path.name}" for path in (ROOT / "comfyui/ui_format").glob("*.py")
