@@ -83,15 +83,20 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", dest="output", default="outputs", metavar="DIR", help="folder for them (outputs)"
     )
+    parser.add_argument(
+        "--preview",
+        action="store_true",
+        help="show the picture while it is made, in terminals that show pictures",
+    )
     add_json(parser)
 
 
 def _generate(args: argparse.Namespace, console: Console) -> int:
     if args.mask is not None and args.image is None:
         args.refuse("argument --mask: needs --image, the picture that it is a mask of")
-    with ImageGenerator() as generator:
+    with ImageGenerator(_config(args)) as generator:
         folder = _writable(args.output)
-        with show_progress(console) as on_progress:
+        with show_progress(console, preview=args.preview) as on_progress:
             result = generator.generate(
                 args.prompt,
                 **_request_fields(args),
@@ -121,9 +126,9 @@ def _own_workflow(name: str, generator: ImageGenerator) -> str:
 
 
 def _demo(args: argparse.Namespace, console: Console) -> int:
-    with _demo_generator(console) as generator:
+    with _demo_generator(args, console) as generator:
         folder = _writable(args.output)
-        with show_progress(console) as on_progress:
+        with show_progress(console, preview=args.preview) as on_progress:
             result = generator.generate(
                 args.prompt,
                 **_request_fields(args),
@@ -134,13 +139,21 @@ def _demo(args: argparse.Namespace, console: Console) -> int:
     return _finish(result, folder, args.json, console)
 
 
-def _demo_generator(console: Console) -> ImageGenerator:
+def _config(args: argparse.Namespace, **changed: str) -> Config:
+    """The settings, some of them changed; a preview that is asked for is asked of the server."""
+    if args.preview and Config().get_comfyui_preview_method() is None:
+        changed["COMFYUI_PREVIEW_METHOD"] = "auto"
+    return Config({**os.environ, **changed})
+
+
+def _demo_generator(args: argparse.Namespace, console: Console) -> ImageGenerator:
     """One for the ComfyUI that the settings name if it answers, else for an embedded server."""
     from comfyui.address import parse_addresses
 
-    address = Config().get_comfyui_server_address()
+    config = _config(args)
+    address = config.get_comfyui_server_address()
     if address.strip().lower() != "embedded":
-        generator = ImageGenerator()
+        generator = ImageGenerator(config)
         reason = generator.router.providers["comfyui"].unavailable_reason()
         if reason is None:
             shown = ", ".join(str(server) for server in parse_addresses(address))
@@ -150,7 +163,7 @@ def _demo_generator(console: Console) -> ImageGenerator:
         say(console, f"No ComfyUI to use: {reason}.")
     logging.getLogger("comfyui.servers").setLevel(logging.ERROR)  # its warning says this again
     say(console, "Starting the embedded server: procedural pictures, no model runs.")
-    return ImageGenerator(Config({**os.environ, "COMFYUI_SERVER_ADDRESS": "embedded"}))
+    return ImageGenerator(_config(args, COMFYUI_SERVER_ADDRESS="embedded"))
 
 
 def _writable(folder: str) -> Path:

@@ -75,7 +75,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "bind_cli",
         "convert_cli",
     },
-    "cli_progress": {"image_provider", "cli_shared"},
+    "cli_preview": set(),
+    "cli_progress": {"image_provider", "cli_preview", "cli_shared"},
     "generate_cli": {
         "image_provider",
         "config",
