@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +24,7 @@ from image_provider import ConfigurationError, WorkflowError
 
 if TYPE_CHECKING:
     from comfyui.server import Server
+    from comfyui.servers import Servers
 
 _Answer = TypeVar("_Answer")
 
@@ -90,12 +92,19 @@ def without_missing(
 
 
 def _ask_server(ask: Callable[[Server], _Answer]) -> _Answer:
+    with open_servers(Config()) as servers:
+        return ask(servers.pick())
+
+
+@contextmanager
+def open_servers(config: Config, longest: float | None = None) -> Iterator[Servers]:
+    """The servers of the settings; none is asked for longer than `longest` seconds."""
     from comfyui.client import ComfyUIClient, Limits
     from comfyui.servers import Servers
 
-    config = Config()
+    connect = config.get_seconds("COMFYUI_CONNECT_TIMEOUT")
     limits = Limits(
-        connect=config.get_seconds("COMFYUI_CONNECT_TIMEOUT"),
+        connect=connect if longest is None else min(connect, longest),
         read=config.get_seconds("COMFYUI_READ_TIMEOUT"),
     )
     servers = Servers(
@@ -104,6 +113,6 @@ def _ask_server(ask: Callable[[Server], _Answer]) -> _Answer:
         lambda address: ComfyUIClient(address, config.get_comfyui_client_id(), limits),
     )
     try:
-        return ask(servers.pick())
+        yield servers
     finally:
         servers.close()

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import generate_cli
+import models_cli
 import providers_cli
 import workflow_cli
 from cli_shared import (
@@ -115,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     generate_cli.add_commands(commands, common)
     providers_cli.add_commands(commands, common)
+    models_cli.add_commands(commands, common)
     _add_serve(commands, common)
     workflow_cli.add_commands(commands, common)
     return parser

@@ -75,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "bind_cli",
         "convert_cli",
     },
+    "cli_completers": {"image_provider", "config", "comfyui", "built_in_providers"},
     "cli_preview": set(),
     "cli_progress": {"image_provider", "cli_preview", "cli_shared"},
     "generate_cli": {
@@ -88,8 +89,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cli_shared",
     },
     "providers_cli": {"image_provider", "image_generator", "cli_shared"},
+    "models_cli": {
+        "image_provider",
+        "config",
+        "comfyui",
+        "cli_completers",
+        "cli_servers",
+        "cli_shared",
+    },
     "image_cli": {
         "cli_shared",
+        "models_cli",
         "generate_cli",
         "providers_cli",
         "workflow_cli",
