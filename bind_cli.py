@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from cli_completers import workflow_names
 from cli_files import FILE_HELP, load_workflow, write_whole
 from cli_servers import (
     add_server_options,
@@ -21,6 +22,7 @@ from cli_servers import (
 from cli_shared import (
     OK,
     add_json,
+    completes,
     one_line,
     parse_assignment,
     parse_size,
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 def add_bind(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
-    parser.add_argument("file", metavar="FILE", help=FILE_HELP)
+    completes(parser.add_argument("file", metavar="FILE", help=FILE_HELP), workflow_names)
     add_server_options(parser)
     _add_request(parser)
     parser.add_argument("-o", dest="output", required=True, metavar="OUT", help="file to write")

@@ -107,11 +107,15 @@ def say(console: Console, text: str, kind: str | None = None) -> None:
 def print_table(
     heads: Sequence[str], rows: Iterable[Sequence[str]], *, stderr: bool = False
 ) -> None:
-    """A table that is folded into the width of a terminal; one line a row anywhere else."""
+    """A table that is folded into the width of a terminal; one line a row anywhere else.
+
+    Without `heads` it is a list whose first column is as wide as what is in it.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    gap = 2 if heads else 1
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_header=bool(heads))
     for head in heads:
         table.add_column(head, overflow="fold")
     for row in rows:
@@ -120,6 +124,13 @@ def print_table(
     if not console.is_terminal:
         console.width = _PIPED_WIDTH
     console.print(table)
+
+
+def print_block(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A heading and its table; nothing where there are no rows."""
+    if rows:
+        sys.stdout.write(f"\n{title}\n")
+        print_table(heads, rows)
 
 
 def short(text: str) -> str:

@@ -12,8 +12,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli_completers import folders, nothing, provider_names, workflow_names
 from cli_progress import show_progress
-from cli_shared import FAILED, OK, add_command, add_json, parse_size, print_json, say
+from cli_shared import FAILED, OK, add_command, add_json, completes, parse_size, print_json, say
 from config import Config
 from image_generator import ImageGenerator
 from image_provider import (
@@ -51,11 +52,16 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     generate.add_argument("--strength", type=float, help="0.0-1.0, how much may change")
     generate.add_argument("--guidance", type=float, help="how closely the prompt is followed")
-    generate.add_argument("--provider", metavar="NAME", help="this provider and no other")
-    generate.add_argument("--model", metavar="NAME", help="model file or id")
-    generate.add_argument(
+    provider = generate.add_argument(
+        "--provider", metavar="NAME", help="this provider and no other"
+    )
+    model = generate.add_argument("--model", metavar="NAME", help="model file or id")
+    workflow = generate.add_argument(
         "--workflow", metavar="FILE", help="a file of yours, or a name in the workflow folder"
     )
+    completes(provider, provider_names)
+    completes(model, nothing)
+    completes(workflow, workflow_names)
     generate.add_argument("--no-cache", action="store_true", help="make it even if it is cached")
     generate.set_defaults(command=_generate, refuse=generate.error)
 
@@ -73,16 +79,18 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _add_request(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
+    prompt = parser.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
+    completes(prompt, nothing)
     parser.add_argument(
         "--size", type=parse_size, metavar="WxH", help="pixels, for example 1024x768"
     )
     parser.add_argument("--seed", type=int, help="the same seed gives the same picture")
     parser.add_argument("--steps", type=int, help="sampling steps")
     parser.add_argument("-n", dest="number", type=int, default=1, metavar="N", help="pictures")
-    parser.add_argument(
+    output = parser.add_argument(
         "-o", dest="output", default="outputs", metavar="DIR", help="folder for them (outputs)"
     )
+    completes(output, folders)
     parser.add_argument(
         "--preview",
         action="store_true",

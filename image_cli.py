@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import completion_cli
+import doctor_cli
 import generate_cli
 import models_cli
 import providers_cli
@@ -69,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = _console()
     tell = partial(_tell, console, "--json" in words)
     parser = build_parser()
+    completion_cli.complete(parser)
     try:
         args = parser.parse_args(words)
         command: Callable[[argparse.Namespace, Console], int] = args.command
@@ -117,8 +120,10 @@ def build_parser() -> argparse.ArgumentParser:
     generate_cli.add_commands(commands, common)
     providers_cli.add_commands(commands, common)
     models_cli.add_commands(commands, common)
+    doctor_cli.add_commands(commands, common)
     _add_serve(commands, common)
     workflow_cli.add_commands(commands, common)
+    completion_cli.add_commands(commands, common)
     return parser
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bind_cli import add_bind
+from cli_completers import workflow_names
 from cli_files import FILE_HELP, load_workflow, write_whole
 from cli_servers import (
     add_server_options,
@@ -30,8 +30,10 @@ from cli_shared import (
     OK,
     add_command,
     add_json,
+    completes,
     one_line,
     place_of,
+    print_block,
     print_json,
     print_table,
     say,
@@ -100,7 +102,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help=FILE_HELP)
+    completes(parser.add_argument("file", metavar="FILE", help=FILE_HELP), workflow_names)
     add_server_options(parser)
 
 
@@ -124,7 +126,7 @@ def _list(args: argparse.Namespace, console: Console) -> int:
         ],
     )
     failures = [(each["name"], each["error"]) for each in found if each["error"] is not None]
-    _print_block("Cannot be used as they are:", ("workflow", "why"), failures)
+    print_block("Cannot be used as they are:", ("workflow", "why"), failures)
     return OK
 
 
@@ -189,7 +191,7 @@ def _print_checked(told: dict[str, Any]) -> None:
         print("No problem was found.")
     for note in told["notes"]:
         print(one_line(f"note: {note}"))
-    _print_block(
+    print_block(
         "Where each parameter goes:",
         ("parameter", "input", "node", "why"),
         [
@@ -197,7 +199,7 @@ def _print_checked(told: dict[str, Any]) -> None:
             for entry in told["bindings"]
         ],
     )
-    _print_block(
+    print_block(
         "Ignored, because there is no place for it:",
         ("parameter", "why"),
         [(entry["parameter"], entry["reason"]) for entry in told["ignored"]],
@@ -236,13 +238,3 @@ def _is_ui_file(path: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(document, dict) and is_ui_format(document)
-
-
-# What they show and write
-
-
-def _print_block(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A heading and its table; nothing where there are no rows."""
-    if rows:
-        print(f"\n{title}")
-        print_table(heads, rows)
