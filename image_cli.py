@@ -56,7 +56,8 @@ _OUR_LOGGERS = (
 _EXAMPLES = """examples:
   image-cli generate "a red fox in the snow" --style cinematic --size 1344x768 -o pictures
   image-cli generate "a winter coat" --image fox.png --mask mask.png --strength 0.8
-  image-cli providers
+  image-cli doctor
+  image-cli models loras
   image-cli workflow check t2i_flux.json --server
   image-cli serve --port 8188
 """
