@@ -43,14 +43,17 @@ def test_it_counts_down_between_two_steps_and_stays_above_zero():
     assert left.seconds(now + 1000.0) == 0.0
 
 
-def test_a_step_that_is_told_twice_counts_once():
+def test_a_step_that_is_told_again_and_the_start_of_steps_are_no_pace():
     left = TimeLeft(1)
     left.begun(0.0)
-    left.step_done(10.0, 0.1, "3", 1)
-    left.step_done(11.0, 0.1, "3", 1)
-    assert left.seconds(11.0) is None
-    left.step_done(12.0, 0.1, "3", 0)
-    assert left.seconds(12.0) is None
+    left.step_done(1.0, 0.0, "3", 0)  # still loading
+    for step, now in ((1, 60.0), (2, 62.0), (2, 70.0), (3, 72.0)):
+        left.step_done(now, 0.1 * step, "3", step)
+        left.moved(now, 0.1 * step)
+        if now == 70.0:
+            # 16 s were left as the second step ended, 8 s ago.
+            assert left.seconds(now) == pytest.approx(8.0)
+    assert left.seconds(72.0) == pytest.approx(0.7 * 12.0 / 0.2)
 
 
 def test_jobs_to_come_count_without_the_loading_of_models():
