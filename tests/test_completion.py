@@ -45,7 +45,6 @@ def test_bash_completes_commands_options_and_names(tmp_path, capsys):
             "t2i_flux.json",
             "t2i_flux_advanced.json",
         },
-        "image-cli workflow check t2i_ch": {"t2i_checkpoint.json "},
     }
     path = os.pathsep.join([str(program.parent), os.environ.get("PATH", "")])
     done = subprocess.run(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -259,12 +256,7 @@ def test_it_fits_a_terminal_of_80_columns_and_loses_nothing(bare, monkeypatch, c
     assert "custom_qwen_refine.json (bundled)" in out and "lacks 4 models and 2 nodes" in out
 
 
-def test_the_embedded_server_is_called_by_its_name():
-    done = subprocess.run(
-        [sys.executable, "-m", "image_cli", "doctor"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COMFYUI_SERVER_ADDRESS": "embedded"},
-        capture_output=True,
-        encoding="utf-8",
-    )
-    assert done.returncode == 0, done.stderr
-    assert "(the embedded server: procedural, no model runs)" in done.stdout
+def test_the_embedded_server_is_called_by_its_name(monkeypatch, capsys):
+    monkeypatch.setenv("COMFYUI_SERVER_ADDRESS", "embedded")
+    assert main(["doctor"]) == 0
+    assert "(the embedded server: procedural, no model runs)" in capsys.readouterr().out
