@@ -1,24 +1,30 @@
 """What a server can run, as the commands are told it: by a server, or by a saved answer of one.
 
-Owns the options --server and --object-info. Generates nothing and sends no job.
+Owns the options --server and --object-info, and what a workflow lacks by such an answer. Generates
+nothing and sends no job.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from comfyui.graph import Graph
 from comfyui.object_info import ObjectInfo
 from comfyui.replacements import Replacements, lacks_classes, read_replacements
+from comfyui.survey import structural_problems
+from comfyui.validation import WorkflowProblem
+from comfyui.workflow import Workflow
 from config import Config
 from image_provider import ConfigurationError, WorkflowError
 
 if TYPE_CHECKING:
     from comfyui.server import Server
+    from comfyui.servers import Servers
 
 _Answer = TypeVar("_Answer")
 
@@ -64,13 +70,41 @@ def known_replacements(
     return read_replacements(_ask_server(lambda server: server.client.node_replacements()), info)
 
 
+def problems_of(
+    workflow: Workflow, info: ObjectInfo | None, replaced: Replacements
+) -> list[WorkflowProblem]:
+    """What keeps a workflow from running: on that server, or anywhere when none is known."""
+    if info is None:
+        return structural_problems(workflow.graph)
+    return workflow.validate(info, replaced)
+
+
+def without_missing(
+    graph: Graph, workflow: Workflow, info: ObjectInfo | None, replaced: Replacements
+) -> tuple[Graph, list[str]]:
+    """The graph without the nodes that the server lacks, and a sentence for each of them."""
+    if info is None:
+        return graph, []
+    from comfyui.fitting import do_without_missing
+
+    name = workflow.source or "given"
+    return do_without_missing(graph, info, "bypass", name, replaced)
+
+
 def _ask_server(ask: Callable[[Server], _Answer]) -> _Answer:
+    with open_servers(Config()) as servers:
+        return ask(servers.pick())
+
+
+@contextmanager
+def open_servers(config: Config, longest: float | None = None) -> Iterator[Servers]:
+    """The servers of the settings; none is asked for longer than `longest` seconds."""
     from comfyui.client import ComfyUIClient, Limits
     from comfyui.servers import Servers
 
-    config = Config()
+    connect = config.get_seconds("COMFYUI_CONNECT_TIMEOUT")
     limits = Limits(
-        connect=config.get_seconds("COMFYUI_CONNECT_TIMEOUT"),
+        connect=connect if longest is None else min(connect, longest),
         read=config.get_seconds("COMFYUI_READ_TIMEOUT"),
     )
     servers = Servers(
@@ -79,6 +113,6 @@ def _ask_server(ask: Callable[[Server], _Answer]) -> _Answer:
         lambda address: ComfyUIClient(address, config.get_comfyui_client_id(), limits),
     )
     try:
-        return ask(servers.pick())
+        yield servers
     finally:
         servers.close()

@@ -1,15 +1,16 @@
-"""What the commands share: exit codes, lines and tables for people, and arguments of two parts.
+"""What the commands share: their parser, exit codes, lines and tables, and arguments of two parts.
 
-Owns what a text from a server or a file may look like on a terminal, and that a table keeps one
-line a row for programs that read it. Knows no command and nothing of pictures.
+Owns what a text from a server or a file may look like on a terminal, that a table keeps one line a
+row for programs that read it, and how a command is added. Knows no command and nothing of pictures.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,8 +19,62 @@ if TYPE_CHECKING:
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "debug": "dim"}
+_SHOWN = 60
+"""Characters of a value or title that a table shows."""
 _PIPED_WIDTH = 10_000
 """Columns of a table that goes to a program: no row is broken."""
+
+
+class WrongUsage(Exception):
+    """Arguments that no command takes; the text is what argparse says of them."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises WrongUsage where argparse would end the program: `main` has one way to tell errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Shows the usage, as argparse does."""
+        self.print_usage(sys.stderr)
+        raise WrongUsage(f"{message} (see {self.prog} --help)")
+
+
+def add_command(
+    commands: Any, common: argparse.ArgumentParser | None, name: str, told: str, *examples: str
+) -> argparse.ArgumentParser:
+    """Adds a command whose help ends with examples: what stands behind its name.
+
+    `common` has the options that every command takes; None for one that only has commands below.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        parents=[common] if common is not None else [],
+        help=told,
+        description=f"{told[0].upper()}{told[1:]}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    lines = [f"  {parser.prog} {example}".rstrip() for example in examples]
+    parser.epilog = "\n".join(["examples:" if len(lines) > 1 else "example:", *lines])
+    return parser
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option with which a command prints one JSON document, of a failure too."""
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document, for scripts; errors too"
+    )
+
+
+def print_json(value: object) -> None:
+    """One document on stdout, in ASCII, so that no console can spoil it."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+Completer = Callable[..., Iterable[str]]
+
+
+def completes(action: argparse.Action, completer: Completer) -> None:
+    """Has a shell offer what `completer` gives for an argument; see completion_cli."""
+    setattr(action, "completer", completer)  # noqa: B010 - argcomplete's attribute, no argparse one
 
 
 def plain(text: str) -> str:
@@ -52,11 +107,15 @@ def say(console: Console, text: str, kind: str | None = None) -> None:
 def print_table(
     heads: Sequence[str], rows: Iterable[Sequence[str]], *, stderr: bool = False
 ) -> None:
-    """A table that is folded into the width of a terminal; one line a row anywhere else."""
+    """A table that is folded into the width of a terminal; one line a row anywhere else.
+
+    Without `heads` it is a list whose first column is as wide as what is in it.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    gap = 2 if heads else 1
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_header=bool(heads))
     for head in heads:
         table.add_column(head, overflow="fold")
     for row in rows:
@@ -65,6 +124,23 @@ def print_table(
     if not console.is_terminal:
         console.width = _PIPED_WIDTH
     console.print(table)
+
+
+def print_block(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A heading and its table; nothing where there are no rows."""
+    if rows:
+        sys.stdout.write(f"\n{title}\n")
+        print_table(heads, rows)
+
+
+def short(text: str) -> str:
+    """The text, cut to what a cell of a table shows."""
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def place_of(binding: Mapping[str, Any]) -> str:
+    """The input of a node as `--set` and `extra` take it."""
+    return f"{binding['node_id']}.{binding['input_name']}"
 
 
 def parse_size(text: str) -> tuple[int, int]:

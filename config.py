@@ -128,6 +128,10 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 _MEANINGFUL_WHEN_EMPTY = {"IMAGE_SOURCE_ROOTS"}
 
 
+def _is_secret(name: str) -> bool:
+    return name.endswith(("_KEY", "_TOKEN"))
+
+
 @cache
 def _client_id_of(process_id: int) -> str:
     """One for each process, also for those that were forked off this one."""
@@ -205,9 +209,19 @@ class Config:
         """Where the value comes from: "environment", ".env" or "default"."""
         return self._sources.get(name, "default")
 
+    def shown(self, name: str) -> str | None:
+        """The value as it may be shown to anybody: without keys, tokens, and user:password@."""
+        value = self.get(name)
+        if value is None:
+            return None
+        if _is_secret(name):
+            return "(set, not shown)"
+        credentials, at, place = value.rpartition("@")
+        return f"…@{place}" if at else value
+
     def get_secrets(self) -> list[str]:
         """Every key and token that is set, to be left out of what is logged."""
-        return [v for name, v in self._values.items() if name.endswith(("_KEY", "_TOKEN"))]
+        return [value for name, value in self._values.items() if _is_secret(name)]
 
     def _text(self, name: str) -> str:
         value = self.get(name)

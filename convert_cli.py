@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli_completers import workflow_names
 from cli_files import FILE_HELP, load_workflow, write_whole
 from cli_servers import add_server_options, known_classes
-from cli_shared import FAILED, OK, USAGE, one_line, print_table, say
+from cli_shared import FAILED, OK, USAGE, completes, one_line, print_table, say
 from comfyui.claims import BINDINGS_SUFFIX
 from comfyui.library import WORKFLOW_SUFFIXES
 from image_provider import ImageGenerationError
@@ -31,7 +32,7 @@ _PATTERN = frozenset("*?[")
 def add_convert(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     files = f"{FILE_HELP}, or a folder of them; * and ? stand for any characters"
-    parser.add_argument("files", metavar="FILE", nargs="+", help=files)
+    completes(parser.add_argument("files", metavar="FILE", nargs="+", help=files), workflow_names)
     parser.add_argument(
         "-o",
         dest="output",

@@ -148,6 +148,16 @@ class ComfyUIClient:
         params = {"max_items": str(items)}
         return self._get_dict("/history", params=params, **self._patiently)
 
+    def model_folders(self) -> list[str]:
+        """GET /models: the folders under models/; [] before August 2024."""
+        try:
+            names = self._send("GET", "/models").json_or_none()
+        except InvalidRequestError as error:
+            if error.status in (404, 405):
+                return []
+            raise
+        return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
     def models(self, folder: str) -> list[str]:
         """GET /models/{folder}: the file names there; [] for a folder that it does not have."""
         try:

@@ -19,6 +19,8 @@ WORKFLOW_SUFFIXES = (".json", ".png", ".webp", ".jpg", ".jpeg")
 """Of files that hold a workflow: ComfyUI writes it into the pictures that it makes, too."""
 
 _PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+BUNDLED_FOLDER = _PACKAGE_ROOT / "workflows" / "comfyui"
+"""The workflows that come with the library."""
 
 
 class WorkflowLibrary:

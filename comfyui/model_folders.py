@@ -46,6 +46,9 @@ _BY_INPUT = {
     "vae_name": "vae",
 }
 
+FOLDERS = tuple(sorted({*_BY_CLASS_AND_INPUT.values(), *_BY_INPUT.values()}))
+"""The folders under models/ that any of them means."""
+
 
 def model_folder(class_type: str, input_name: str) -> str | None:
     """The folder under models/ of a list input's files; None when they are not model files.

@@ -9,12 +9,11 @@ from typing import Any
 
 from comfyui.binding import Binding, Ignored
 from comfyui.graph import Graph, title_of
+from comfyui.time_left import TimeLeft
 from comfyui.tracker import JobState, JobTracker
 from image_provider import ImageGenerationRequest, ProgressCallback, ProgressUpdate
 
 logger = logging.getLogger(__name__)
-
-_MIN_FRACTION_FOR_ETA = 0.05
 
 
 class ProgressReporter:
@@ -31,7 +30,7 @@ class ProgressReporter:
         self._done = 0
         self._fraction = 0.0
         self._clock = clock
-        self._running_since: float | None = None
+        self._left = TimeLeft(jobs)
         self._preview: object = None
         self._has_raised = False
 
@@ -43,42 +42,48 @@ class ProgressReporter:
         preview = tracker.preview.data if tracker.preview not in (None, self._preview) else None
         self._preview = tracker.preview
         node = graph.get(tracker.node_id or "")
+        eta = self._note(tracker) if stage == "running" else self._left.seconds(self._clock())
+        if tracker.queue_position is not None and tracker.queue_position > 1:
+            eta = None  # nobody knows how long the jobs of others take
         self._report(
             ProgressUpdate(
                 stage=stage,
-                fraction=self._advance(tracker.fraction, stage),
+                fraction=self._advance(tracker.fraction),
                 queue_position=tracker.queue_position,
                 node_id=tracker.node_id,
                 node_title=title_of(node) if node is not None else None,
                 class_type=tracker.class_of(tracker.node_id),
                 step=tracker.step,
                 total_steps=tracker.total_steps,
-                eta_seconds=self._eta(),
+                eta_seconds=eta,
                 preview=preview,
             )
         )
 
     def downloading(self) -> None:
         """Reports that a job has ended and its files are fetched."""
-        self._report(ProgressUpdate("downloading", self._advance(0.99, "downloading")))
+        eta = self._left.seconds(self._clock())
+        self._report(ProgressUpdate("downloading", self._advance(0.99), eta_seconds=eta))
 
     def job_done(self) -> None:
         """Takes note that one job's files are here, and reports the end of the last one."""
         self._done += 1
+        self._left.job_done(self._clock())
         if self._done == self._jobs:
-            self._report(ProgressUpdate("done", self._advance(0.0, "done")))
+            self._report(ProgressUpdate("done", self._advance(0.0)))
 
-    def _advance(self, of_job: float, stage: str) -> float:
-        if stage == "running" and self._running_since is None:
-            self._running_since = self._clock()
+    def _note(self, tracker: JobTracker) -> float | None:
+        """Takes a running job into the estimate; the seconds left."""
+        now = self._clock()
+        self._left.begun(now)
+        if tracker.is_sampling and tracker.step is not None:
+            self._left.step_done(now, tracker.fraction, tracker.node_id, tracker.step)
+        self._left.moved(now, tracker.fraction)
+        return self._left.seconds(now)
+
+    def _advance(self, of_job: float) -> float:
         self._fraction = max(self._fraction, min(1.0, (self._done + of_job) / self._jobs))
         return self._fraction
-
-    def _eta(self) -> float | None:
-        if self._running_since is None or self._fraction < _MIN_FRACTION_FOR_ETA:
-            return None
-        passed = self._clock() - self._running_since
-        return passed * (1.0 - self._fraction) / self._fraction
 
     def _report(self, update: ProgressUpdate) -> None:
         try:

@@ -60,9 +60,12 @@ def _list(value: object) -> list[Any]:
 _SOCKET_OUTPUT = "SaveImageWebsocket"
 
 
+_SAMPLING_WEIGHT = 20.0
+"""Sampling is nearly all of a generation's time; how much more, nobody tells beforehand."""
+
+
 def _progress_weight(class_type: str) -> float:
-    # Sampling is nearly all of a generation's time; how much more, nobody tells beforehand.
-    return 20.0 if "Sampler" in class_type else 1.0
+    return _SAMPLING_WEIGHT if "Sampler" in class_type else 1.0
 
 
 class JobTracker:
@@ -167,6 +170,13 @@ class JobTracker:
         done = sum(self._weights[name] * share for name, share in self._done.items())
         # Short of 1.0 until the files are here.
         self.fraction = 0.99 * done / sum(self._weights.values())
+
+    @property
+    def is_sampling(self) -> bool:
+        """True while the steps are those of the nodes that take most of the time."""
+        heaviest = max(self._weights.values(), default=0.0)
+        node_id = (self.node_id or "").split(".", 1)[0]
+        return self._weights.get(node_id) == heaviest
 
     @property
     def awaits_images(self) -> bool:

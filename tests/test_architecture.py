@@ -63,28 +63,79 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli_shared": set(),
     "cli_files": {"image_provider", "config", "comfyui"},
     "cli_servers": {"image_provider", "config", "comfyui"},
-    "convert_cli": {"image_provider", "comfyui", "cli_files", "cli_servers", "cli_shared"},
+    "bind_cli": {
+        "image_provider",
+        "comfyui",
+        "cli_completers",
+        "cli_files",
+        "cli_servers",
+        "cli_shared",
+    },
+    "convert_cli": {
+        "image_provider",
+        "comfyui",
+        "cli_completers",
+        "cli_files",
+        "cli_servers",
+        "cli_shared",
+    },
     "workflow_cli": {
         "image_provider",
         "config",
         "comfyui",
+        "cli_completers",
         "cli_files",
         "cli_servers",
         "cli_shared",
+        "bind_cli",
         "convert_cli",
     },
-    "image_cli": {
-        "cli_shared",
-        "workflow_cli",
+    "cli_completers": {"image_provider", "config", "comfyui", "built_in_providers"},
+    "cli_preview": set(),
+    "cli_progress": {"image_provider", "cli_preview", "cli_shared"},
+    "generate_cli": {
         "image_provider",
         "config",
-        "image_io",
         "comfyui",
-        "comfyui.embedded",
         "comfyui_provider",
         "image_provider_router",
-        "image_cache",
         "image_generator",
+        "cli_completers",
+        "cli_progress",
+        "cli_shared",
+    },
+    "providers_cli": {"image_provider", "image_generator", "cli_shared"},
+    "models_cli": {
+        "image_provider",
+        "config",
+        "comfyui",
+        "cli_completers",
+        "cli_servers",
+        "cli_shared",
+    },
+    "doctor_servers": {"image_provider", "config", "comfyui"},
+    "doctor_checks": {
+        "image_provider",
+        "config",
+        "comfyui",
+        "built_in_providers",
+        "image_provider_router",
+        "routing_rules",
+        "cli_servers",
+        "doctor_servers",
+    },
+    "doctor_cli": {"doctor_checks", "cli_shared"},
+    "completion_cli": {"cli_completers", "cli_shared"},
+    "image_cli": {
+        "cli_shared",
+        "completion_cli",
+        "doctor_cli",
+        "models_cli",
+        "generate_cli",
+        "providers_cli",
+        "workflow_cli",
+        "image_provider",
+        "comfyui.embedded",
     },
 }
 # What a single module may import beyond its room's rule.
@@ -92,6 +143,8 @@ EXCEPTIONS = {
     "comfyui.servers": {"comfyui.embedded"},  # starts one for the address "embedded"
     "image_io.source_images": {"config"},  # IMAGE_SOURCE_ROOTS binds however it is called
 }
+COMMANDS = tuple(path.name for path in sorted(ROOT.glob("*_cli.py")))
+COMMAND_LINE = (*COMMANDS, *(path.name for path in sorted(ROOT.glob("cli_*.py"))))
 # Libraries that one place owns, so that their errors are mapped there and nowhere else.
 OWNERS: dict[str, str | tuple[str, ...]] = {
     "requests": "image_io/http.py",
@@ -99,13 +152,14 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "urllib3": ("image_io/http.py", "image_io/retrying.py"),
     "websocket": "comfyui/sockets.py",
     "aiohttp": "comfyui/embedded/",
+    "argcomplete": "completion_cli.py",
     "dotenv": "config.py",
-    "rich": ("cli_shared.py", "convert_cli.py", "image_cli.py", "workflow_cli.py"),
+    "rich": COMMAND_LINE,
 }
-PRINTERS = ("convert_cli.py", "hosted_providers/table.py", "image_cli.py", "workflow_cli.py")
+PRINTERS = (*COMMANDS, "hosted_providers/table.py")
 PURE_MODULES = {
     f"comfyui/{name}.py"
-    for name in ("binding", "events", "fitting", "object_info", "survey", "workflow")
+    for name in ("binding", "events", "fitting", "object_info", "survey", "time_left", "workflow")
 }
 PURE_MODULES |= {
     f"comfyui/ui_format/{path.name}" for path in (ROOT / "comfyui/ui_format").glob("*.py")

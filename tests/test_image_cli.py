@@ -240,6 +240,20 @@ def test_a_pipe_gets_no_bar(server):
     assert "%" not in run("generate", "a fox", *SMALL).stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "setting", "sent"),
+    [(["--preview"], None, "auto"), (["--preview"], "taesd", "taesd"), ([], None, None)],
+)
+def test_a_preview_is_asked_of_the_server_unless_the_settings_say_how(
+    option, setting, sent, server, monkeypatch
+):
+    if setting is not None:
+        monkeypatch.setenv("COMFYUI_PREVIEW_METHOD", setting)
+    assert main(["generate", "a fox", *SMALL, *option]) == 0
+    (entry,) = requests.get(server.url + "/history", timeout=10).json().values()
+    assert entry["prompt"][3].get("preview_method") == sent
+
+
 # Ctrl-C
 
 

@@ -27,6 +27,7 @@ CODE_FOLDERS = ("comfyui", "hosted_providers", "image_io")
 DISTRIBUTIONS = {
     "PIL": "Pillow",
     "aiohttp": "aiohttp",
+    "argcomplete": "argcomplete",
     "dotenv": "python-dotenv",
     "numpy": "numpy",
     "requests": "requests",

@@ -92,18 +92,51 @@ def test_each_preview_is_handed_on_once():
     assert [update.preview for update in updates] == [b"first", None, b"second"]
 
 
-def test_time_left_follows_from_the_time_passed_since_it_runs():
+def test_time_left_follows_the_pace_of_the_steps_without_what_came_before_them():
     reporter, updates, clock = recorder()
     tracker = JobTracker("a", {"3": "KSampler"})
-    clock.now = 100.0  # waiting in the queue does not count
+    clock.now = 100.0  # it waited so long
     tracker.feed(JobStarted("a"))
     reporter.job_changed(tracker, GRAPH)
-    clock.now = 130.0
-    tracker.feed(NodeProgress("a", "3", 1, 4))
-    reporter.job_changed(tracker, GRAPH)
-    assert updates[0].eta_seconds is None
-    share = updates[1].fraction
-    assert updates[1].eta_seconds == pytest.approx(30.0 * (1 - share) / share)
+    for step, now in ((1, 160.0), (2, 163.0), (2, 163.0), (3, 166.0)):  # it loads for a minute
+        clock.now = now
+        tracker.feed(NodeProgress("a", "3", step, 10))
+        reporter.job_changed(tracker, GRAPH)
+    reporter.downloading()
+    left = [update.eta_seconds for update in updates]
+    assert left[:2] == [None, None]
+    assert left[2:5] == pytest.approx([24.0, 24.0, 21.0], abs=0.5)
+    assert left[5] == left[4]
+
+
+def test_steps_of_an_upscaler_beside_a_sampler_are_no_pace():
+    reporter, updates, clock = recorder()
+    tracker = JobTracker("a", {"3": "KSampler", "7": "ImageUpscaleWithModel"})
+    for step in (1, 2, 3):
+        clock.now += 1.0
+        tracker.feed(NodeProgress("a", "7", step, 4))
+        reporter.job_changed(tracker, GRAPH)
+    assert [update.eta_seconds for update in updates] == [None] * 3
+
+
+def test_time_left_is_not_told_while_jobs_of_others_go_first():
+    reporter, updates, clock = recorder(jobs=2)
+    for position in (1, 2):
+        tracker = JobTracker("a", {"3": "KSampler"})
+        tracker.feed_queue(
+            {"queue_running": [], "queue_pending": [[0, "other", {}]] * (position - 1) + [[1, "a"]]}
+        )
+        reporter.job_changed(tracker, GRAPH)
+        for step in (1, 2):
+            clock.now += 5.0
+            tracker.feed(NodeProgress("a", "3", step, 2))
+            reporter.job_changed(tracker, GRAPH)
+        if position == 1:
+            reporter.job_done()
+    queued = [update.eta_seconds for update in updates if update.stage == "queued"]
+    running = [update.eta_seconds for update in updates if update.stage == "running"]
+    assert queued == [None, None]
+    assert running[0] is None and running[2] == 10.0  # what the first one took
 
 
 def test_end_is_left_to_downloading_or_to_the_error():

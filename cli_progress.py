@@ -1,0 +1,133 @@
+"""A bar that follows a generation: what it does now, how far it is, how long it will take.
+
+Owns what one line of progress says, and the preview that stands above it where the terminal shows
+pictures. Knows no command.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cli_preview import MOST_ROWS, Preview, Protocol, in_place, make_preview, protocol_of
+from cli_shared import plain, say
+from image_provider import ProgressUpdate
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+_TITLE_WIDTH = 28
+_NO_PREVIEW = (
+    "No preview: this is no terminal that is known to show pictures (kitty, Ghostty, Konsole, "
+    "iTerm2, WezTerm, mintty; not within tmux or screen)."
+)
+
+
+@contextmanager
+def show_progress(
+    console: Console, *, preview: bool = False
+) -> Iterator[Callable[[ProgressUpdate], None]]:
+    """A bar that follows the sampling steps; nothing where there is no terminal."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[left]}", style="dim"),
+        console=console,
+    )
+    task = bar.add_task("starting", total=1.0, left="")
+    picture = _Picture(_protocol(console) if preview else None)
+    if preview and picture.protocol is None:
+        say(console, _NO_PREVIEW)
+
+    def show(update: ProgressUpdate) -> None:
+        bar.update(
+            task, completed=update.fraction, description=_doing(update), left=left_of(update)
+        )
+        if picture.protocol is not None:
+            picture.take(update.preview, console)
+            live.refresh()
+
+    # A picture is long to send: it is drawn when there is news, and not ten times a second.
+    live = Live(
+        Group(picture, bar),
+        console=console,
+        transient=True,
+        auto_refresh=picture.protocol is None,
+        refresh_per_second=10,
+    )
+    if not console.is_terminal:
+        yield lambda update: None
+        return
+    try:
+        with live:
+            yield show
+    finally:
+        picture.remove(console)
+
+
+def _protocol(console: Console) -> Protocol | None:
+    """What the terminal takes; a file or pipe takes none, whatever rich is told that it is."""
+    return protocol_of(os.environ) if console.file.isatty() else None
+
+
+class _Picture:
+    """The preview above the bar: free lines, on which it is drawn again with each refresh."""
+
+    def __init__(self, protocol: Protocol | None) -> None:
+        self.protocol = protocol
+        self._shown: Preview | None = None
+        self._is_sent = False
+
+    def take(self, data: bytes | None, console: Console) -> None:
+        """Shows this picture from now on; what is none changes nothing."""
+        rows = min(MOST_ROWS, console.height - 3)
+        if data is not None and self.protocol is not None and rows > 0:
+            made = make_preview(data, self.protocol, console.width - 1, rows)
+            if made is not None:
+                self._shown, self._is_sent = made, False
+
+    def remove(self, console: Console) -> None:
+        """Takes the picture away, where that does not come with the text."""
+        if self._shown is not None and self.protocol is not None and self.protocol.remove:
+            console.file.write(self.protocol.remove)
+            console.file.flush()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.segment import ControlType, Segment
+
+        if self._shown is None or self.protocol is None:
+            return
+        for _ in range(self._shown.rows):
+            yield Segment.line()
+        draw = self.protocol.draw_again if self._is_sent else self.protocol.draw
+        self._is_sent = True
+        # Marked as a control code, whichever, so that rich counts no cells for it.
+        yield Segment(in_place(self._shown, draw), None, [(ControlType.HOME,)])
+
+
+def _doing(update: ProgressUpdate) -> str:
+    """One line of a steady width, so that the bar does not jump."""
+    text = update.stage
+    if update.stage == "queued" and update.queue_position is not None:
+        text = f"queued, position {update.queue_position}"
+    elif update.stage == "running" and update.node_title is not None:
+        text = " ".join(plain(update.node_title).split())
+        step = f" {update.step}/{update.total_steps}" if update.total_steps else ""
+        text = f"{text[: _TITLE_WIDTH - len(step)]}{step}"
+    return text.ljust(_TITLE_WIDTH)
+
+
+def left_of(update: ProgressUpdate) -> str:
+    """The time left, to the second; nothing while there is no telling."""
+    if update.eta_seconds is None:
+        return ""
+    minutes, seconds = divmod(round(update.eta_seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"
