@@ -32,6 +32,8 @@ UseCache = bool | Literal["any"]
 _NO_PIXELS = frozenset(
     {"on_progress", "from_template", "provider", "source_image_url", "mask_image_url"}
 )
+_KEY_FORM = 2
+"""Part of every key: to be raised when the same request comes to mean other pixels."""
 _FURTHER_FIELDS = frozenset(field.name for field in fields(ImageGenerationRequest)) - {
     "prompt",
     "style",
@@ -149,21 +151,26 @@ class ImageGenerator:
             kept.metadata = {**(kept.metadata or {}), "cached": True}
             return kept
         result = self.router.generate(request)
-        self._keep(result, candidates, hashes)
+        if _is_as_asked(result):
+            self._keep(result, candidates, hashes, key)
         return result
 
     def _keep(
-        self, result: ImageGenerationResult, candidates: list[Candidate], hashes: dict[str, str]
+        self,
+        result: ImageGenerationResult,
+        candidates: list[Candidate],
+        hashes: dict[str, str],
+        asked: str | None,
     ) -> None:
-        """Stores a result under whom it is by, which is not the first one after a fallback."""
-        if not (result.success and result.images and all(i.get("bytes") for i in result.images)):
-            return
-        if (result.metadata or {}).get("warnings"):
-            return  # made otherwise than asked, for example with another workflow
-        for candidate in candidates:
+        """Stores a result under whom it is by, which is not the first one after a fallback.
+
+        `asked` is the first one's key before the generation: a workflow file that was changed
+        meanwhile has another one now, and nobody knows which of the two made the pictures.
+        """
+        for number, candidate in enumerate(candidates):
             if candidate.provider.provider_name == result.provider:
                 key = _key(candidate, hashes)
-                if key is not None:
+                if key is not None and (number > 0 or key == asked):
                     self._cache.store(key, result)
                 return
 
@@ -175,6 +182,14 @@ def _as_called(
     if result.recipe:
         result.recipe = {**result.recipe, "request": request.to_plain()}
     return result
+
+
+def _is_as_asked(result: ImageGenerationResult) -> bool:
+    """Whether all of it is here, and made as it was asked for: not with another workflow, say."""
+    told = result.metadata or {}
+    if not result.success or told.get("warnings") or told.get("missing_images"):
+        return False
+    return bool(result.images) and all(image.get("bytes") for image in result.images)
 
 
 def _with_loaded_images(
@@ -214,9 +229,11 @@ def _key(candidate: Candidate, hashes: dict[str, str]) -> str | None:
     parts["style"] = request.style.value if request.style is not None else None
     parts["size_given"] = [side is not None for side in request.explicit_size]
     parts["extra"] = {k: v for k, v in request.extra.items() if k not in hashes}
-    parts["images"] = hashes
+    parts |= {"images": hashes, "form": _KEY_FORM}
     try:
         parts["by"] = candidate.provider.cache_identity(request)
+        if parts["by"].get("workflow"):  # by its content: what the file is called does not count
+            parts["workflow"] = request.workflow is not None
         return cache_key(parts)
     except Exception:  # noqa: BLE001 - whatever it is, pictures are made without the cache too
         logger.debug("no cache key", exc_info=True)

@@ -49,7 +49,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "provider_asking",
         "provider_resting",
     },
-    "image_cache": {"image_provider", "image_io"},
+    "cache_entry": {"image_provider"},
+    "cache_folder": {"cache_entry"},
+    "image_cache": {"image_provider", "cache_entry", "cache_folder"},
     "style_templates": {"image_provider"},
     "image_generator": {
         "image_provider",

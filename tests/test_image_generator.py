@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -243,10 +244,11 @@ def test_what_a_stand_in_made_is_kept_under_its_own_name():
     "result",
     [
         success(metadata={"warnings": ["another workflow was taken"]}),
+        success(metadata={"missing_images": 1}),
         success(images=[]),
         success(images=[{"bytes": None, "url": "https://example.org/a.png"}]),
     ],
-    ids=["otherwise", "nothing", "elsewhere"],
+    ids=["otherwise", "fewer", "nothing", "elsewhere"],
 )
 def test_what_is_not_the_picture_that_was_asked_for_is_not_kept(result, caplog):
     generator = make_generator(FakeProvider("fake", result))
@@ -352,6 +354,36 @@ def test_a_workflow_file_that_changed_makes_another_entry(comfyui_server):
         Path("flows/mine.json").write_text(text + "\n", "utf-8")
         assert "cached" not in generator.generate(**call, workflow="mine.json").metadata
         assert generator.generate(**call, workflow="mine.json").metadata["cached"] is True
+
+
+def test_a_bindings_file_that_changed_makes_another_entry_and_a_new_name_none(comfyui_server):
+    bundled = Path(__file__).parent.parent / "workflows" / "comfyui" / "t2i_checkpoint.json"
+    graph = json.loads(bundled.read_text("utf-8"))
+    (prompt,) = (i for i, node in graph.items() if "ositive" in str(node.get("_meta")))
+    Path("flows").mkdir()
+    for name in ("mine.json", "copy.json"):
+        Path("flows", name).write_text(json.dumps(graph), "utf-8")
+    call = {"prompt": "a fox", "seed": 3, "steps": 2, "width": 64, "height": 64}
+    with embedded(comfyui_server, COMFYUI_WORKFLOW_DIR="flows") as generator:
+        assert generator.generate(**call, workflow="mine.json").success
+        assert generator.generate(**call, workflow="copy.json").metadata["cached"] is True
+        Path("flows/mine.bindings.json").write_text(json.dumps({"prompt": [f"{prompt}.text"]}))
+        assert "cached" not in generator.generate(**call, workflow="mine.json").metadata
+
+
+def test_what_a_workflow_that_changed_meanwhile_made_is_not_kept(comfyui_server):
+    bundled = Path(__file__).parent.parent / "workflows" / "comfyui" / "t2i_checkpoint.json"
+    text = bundled.read_text("utf-8")
+    Path("flows").mkdir()
+    Path("flows/mine.json").write_text(text, "utf-8")
+
+    def change(update):
+        Path("flows/mine.json").write_text(text + "\n", "utf-8")
+
+    call = {"prompt": "a fox", "seed": 3, "steps": 2, "width": 64, "height": 64}
+    with embedded(comfyui_server, COMFYUI_WORKFLOW_DIR="flows") as generator:
+        made = generator.generate(**call, workflow="mine.json", on_progress=change)
+    assert made.success and entries() == []
 
 
 def test_a_result_of_the_same_server_can_be_the_source_of_a_request_with_a_seed(comfyui_server):
