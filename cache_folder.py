@@ -5,8 +5,8 @@ running total by which a store knows without looking around whether the limit is
 result.
 
     cache/images/3f/3f9a…/1.png, 2.png, entry.json
-    cache/images/.size               the running total
-    cache/images/.draft-…/           an entry that is being written, or removed
+    cache/images/.image-cache-size    the running total
+    cache/images/.draft-…/            an entry that is being written, or removed
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cache_entry import ENTRY, is_own_file
 _BUCKET = re.compile(r"[0-9a-f]{2}")
 _KEY = re.compile(r"[0-9a-f]{64}")
 _DRAFT = re.compile(r"\.draft-[0-9a-f]{32}")
-_TOTAL = ".size"
+_TOTAL = ".image-cache-size"
 _DRAFT_SECONDS = 3600.0
 """A draft without a change for so long belongs to nobody any more."""
 _LONGEST_TOTAL = 4096
@@ -34,16 +34,15 @@ _LONGEST_TOTAL = 4096
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry's folder: bytes, when it was used last (nanoseconds since 1970), its pictures.
+    """An entry's folder: bytes, when it was used last (nanoseconds since 1970), how many pictures.
 
-    `is_whole` is False when it lacks its entry.json. `others` are files in it that are not ours.
+    `others` is the number of files in it that are not ours.
     """
 
     path: Path
     size: int
     used: int
     pictures: int
-    is_whole: bool
     others: int
 
 
@@ -102,7 +101,7 @@ def _entry(path: Path) -> Entry | None:
                 own.add(file.name)
     if not own:
         return None
-    return Entry(path, size, used, len(own - {ENTRY}), ENTRY in own, len(files) - len(own))
+    return Entry(path, size, used, len(own - {ENTRY}), len(files) - len(own))
 
 
 def _changed(path: Path) -> float:
@@ -139,13 +138,14 @@ def remove(path: Path, folder: Path) -> bool:
     return not path.exists()
 
 
-def remove_empty(folder: Path) -> None:
-    """Removes the running total, and the folders of entries that have none left."""
-    for bucket in _folders(folder, _BUCKET):
-        with suppress(OSError):
+def remove_rest(folder: Path, removed: list[Entry]) -> None:
+    """Removes what entries that are gone leave: the folders they were in, the running total."""
+    for bucket in {entry.path.parent for entry in removed}:
+        with suppress(OSError):  # there are others in it
             os.rmdir(bucket)
     with suppress(OSError):
-        os.unlink(folder / _TOTAL)
+        if (folder / _TOTAL).read_bytes().startswith((b"counted=", b"+")):
+            os.unlink(folder / _TOTAL)
 
 
 # The running total

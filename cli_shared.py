@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,11 @@ def print_table(
     if not console.is_terminal:
         console.width = _PIPED_WIDTH
     console.print(table)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on stdout, for programs; the same on every terminal: ASCII alone."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cache_cli
 import workflow_cli
 from cli_shared import FAILED, INTERRUPTED, OK, USAGE, as_text, parse_size, plain, say
 from comfyui.embedded.options import port_number
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=port_number, default=8188, help="port on 127.0.0.1 (8188)")
     serve.set_defaults(command=_serve)
     workflow_cli.add_commands(commands, common)
+    cache_cli.add_commands(commands, common)
     return parser
 
 

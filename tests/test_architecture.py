@@ -65,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli_shared": set(),
     "cli_files": {"image_provider", "config", "comfyui"},
     "cli_servers": {"image_provider", "config", "comfyui"},
+    "cache_cli": {"cache_entry", "cache_folder", "cli_shared", "config"},
     "convert_cli": {"image_provider", "comfyui", "cli_files", "cli_servers", "cli_shared"},
     "workflow_cli": {
         "image_provider",
@@ -76,6 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "convert_cli",
     },
     "image_cli": {
+        "cache_cli",
         "cli_shared",
         "workflow_cli",
         "image_provider",
@@ -102,9 +104,15 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "websocket": "comfyui/sockets.py",
     "aiohttp": "comfyui/embedded/",
     "dotenv": "config.py",
-    "rich": ("cli_shared.py", "convert_cli.py", "image_cli.py", "workflow_cli.py"),
+    "rich": ("cache_cli.py", "cli_shared.py", "convert_cli.py", "image_cli.py", "workflow_cli.py"),
 }
-PRINTERS = ("convert_cli.py", "hosted_providers/table.py", "image_cli.py", "workflow_cli.py")
+PRINTERS = (
+    "cache_cli.py",
+    "convert_cli.py",
+    "hosted_providers/table.py",
+    "image_cli.py",
+    "workflow_cli.py",
+)
 PURE_MODULES = {
     f"comfyui/{name}.py"
     for name in ("binding", "events", "fitting", "object_info", "survey", "workflow")

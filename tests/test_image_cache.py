@@ -35,7 +35,7 @@ def entry_folder(cache, key=KEY):
 
 def names(cache):
     """What a person sees in the folder: files with a dot before their names are hidden."""
-    return [path.name for path in cache.folder.iterdir() if path.name != ".size"]
+    return [path.name for path in cache.folder.iterdir() if path.name != ".image-cache-size"]
 
 
 def keys(number):
@@ -234,7 +234,9 @@ def test_processes_that_store_and_evict_at_once_find_whole_pictures_alone(tmp_pa
     left = list(cache_folder.entries(cache.folder))
     # Each may have stored one more while the other was counting.
     assert sum(entry.size for entry in left) <= limit + 2 * size_of_one(tmp_path)
-    assert not list(cache.folder.glob(".draft-*")) and not list(cache.folder.glob(".size-*"))
+    assert not list(cache.folder.glob(".draft-*")) and not list(
+        cache.folder.glob(".image-cache-size-*")
+    )
 
 
 KILLED = """
@@ -260,7 +262,7 @@ def test_a_process_that_dies_while_it_stores_leaves_no_entry_and_is_swept_up_lat
     assert left.exists()  # it could be at work still
     for file in left.iterdir():
         os.utime(file, (0, 0))
-    (cache.folder / ".size").unlink()
+    (cache.folder / ".image-cache-size").unlink()
     cache.store(KEY, success())
     assert cache.load(KEY) == success() and not left.exists()
 
@@ -395,11 +397,11 @@ def test_a_running_total_that_is_broken_or_old_is_counted_anew(tmp_path, damage)
     cache = ImageCache(tmp_path / "cache", int(2.5 * size_of_one(tmp_path)))
     for key in keys(2):
         cache.store(key, success())
-    damage(cache.folder / ".size")
+    damage(cache.folder / ".image-cache-size")
     for key in keys(4)[2:]:
         cache.store(key, success())
     assert len(list(cache_folder.entries(cache.folder))) == 2
-    assert (cache.folder / ".size").read_text("utf-8").startswith("counted=")
+    assert (cache.folder / ".image-cache-size").read_text("utf-8").startswith("counted=")
 
 
 def test_entries_with_files_of_somebodys_lose_only_our_own(tmp_path):
