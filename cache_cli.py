@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -101,21 +101,20 @@ def _verify(args: argparse.Namespace, console: Console) -> int:
         return FAILED if left else OK
     for entry, why in broken:
         print(plain(f"{entry.path}: {why}"))
-    _say_verified(args, console, folder, (len(found), len(broken), len(drafts), len(removed)))
+    for line in _summary(args, (len(found), len(broken), len(drafts), len(removed))):
+        print(line)
     return FAILED if left else OK
 
 
-def _say_verified(
-    args: argparse.Namespace, console: Console, folder: Path, numbers: tuple[int, int, int, int]
-) -> None:
+def _summary(args: argparse.Namespace, numbers: tuple[int, int, int, int]) -> Iterator[str]:
     found, broken, drafts, removed = numbers
-    say(console, f"{folder}: {_entries(found)} read, {broken} broken.")
+    yield f"{_entries(found)} read, {broken} broken."
     if drafts:
-        say(console, f"Writing was broken off {drafts} times; what it left is in .draft- folders.")
+        yield f"{drafts} .draft- folders are left of writing that was broken off."
     if args.repair and broken + drafts:
-        say(console, f"{removed} of {broken + drafts} removed; they are made again when asked for.")
+        yield f"{removed} of {broken + drafts} removed; a picture is made again when asked for."
     elif broken + drafts:
-        say(console, "A broken entry is never used. --repair removes what is listed here.")
+        yield "A broken entry is never used. --repair removes what is listed here."
 
 
 def _clear(args: argparse.Namespace, console: Console) -> int:
@@ -126,6 +125,7 @@ def _clear(args: argparse.Namespace, console: Console) -> int:
         say(console, "Nothing was removed.")
         return FAILED
     kept = [entry for entry in found if not remove(entry.path, folder)]
+    size -= sum(entry.size for entry in kept)
     for draft in stale_drafts(folder):
         remove(draft, folder)
     remove_rest(folder, [entry for entry in found if entry not in kept])
@@ -133,7 +133,7 @@ def _clear(args: argparse.Namespace, console: Console) -> int:
         told = {"folder": str(folder), "removed": len(found) - len(kept), "bytes": size}
         print_json({**told, "left": [str(entry.path) for entry in kept]})
         return FAILED if kept else OK
-    say(console, f"{folder}: {_entries(len(found) - len(kept))} removed, {_size(size)}.")
+    print(plain(f"{_entries(len(found) - len(kept))} removed from {folder}, {_size(size)}."))
     for entry in kept:
         why = "it holds files of somebody's" if entry.others else "it is in use; try again later"
         say(console, f"{entry.path} is left: {why}", "warning")

@@ -28,8 +28,11 @@ _DRAFT = re.compile(r"\.draft-[0-9a-f]{32}")
 _TOTAL = ".image-cache-size"
 _DRAFT_SECONDS = 3600.0
 """A draft without a change for so long belongs to nobody any more."""
-_LONGEST_TOTAL = 4096
-"""Stores after which everything is counted anew, since the total is only about right."""
+FEWEST_STORES = 4096
+"""Stores after which everything is counted anew at the earliest, for the total is about right."""
+_LONGEST_TOTAL = 256
+"""Lines of the running total after which they are added up to one."""
+_COUNTED = re.compile(rb"counted=(\d+) entries=(\d+) stores=(\d+)")
 
 
 @dataclass(frozen=True)
@@ -155,27 +158,39 @@ def add_to_total(folder: str, size: int) -> int | None:
     """Adds bytes to the running total and tells it; None when all must be counted anew.
 
     The file has one line a store, which every process appends, below a line with what was counted.
-    Two that write at once may lose a line (on Windows), and one that crashes may not write its own:
-    hence the total is about right, and is counted anew now and then and before anything is evicted.
+    Two that write at once may lose a line now and then, and one that crashes may not write its own:
+    hence the total is about right, and is counted anew after as many stores as there were entries,
+    and before anything is evicted.
     """
     with open(f"{folder}/{_TOTAL}", "ab+", buffering=0) as file:
         file.write(b"+%d\n" % size)
         file.seek(0)
-        lines = file.readall().split()
-    if len(lines) > _LONGEST_TOTAL or not lines[0].startswith(b"counted="):
+        first, *lines = file.readall().splitlines()
+    counted = _COUNTED.fullmatch(first)
+    if counted is None:
         return None
+    total, entries_then, stores = map(int, counted.groups())
     try:
-        return sum(int(line.removeprefix(b"counted=")) for line in lines)
+        total += sum(map(int, lines))
     except ValueError:
         return None
+    stores += len(lines)
+    if stores > max(entries_then, FEWEST_STORES):
+        return None
+    if len(lines) > _LONGEST_TOTAL:
+        write_total(folder, total, entries_then, stores)
+    return total
 
 
-def write_total(folder: str, size: int) -> None:
-    """Writes what was counted; the old file stays while another process reads it on Windows."""
+def write_total(folder: str, size: int, number: int, stores: int = 0) -> None:
+    """Writes the bytes of so many entries, counted so many stores ago.
+
+    The old file stays while another process has it open on Windows.
+    """
     draft = f"{folder}/{_TOTAL}-{uuid.uuid4().hex}"
     try:
         with open(draft, "xb") as file:
-            file.write(b"counted=%d\n" % size)
+            file.write(b"counted=%d entries=%d stores=%d\n" % (size, number, stores))
         os.replace(draft, f"{folder}/{_TOTAL}")
     except OSError:
         with suppress(OSError):

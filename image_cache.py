@@ -124,14 +124,14 @@ class ImageCache:
         for path in stale_drafts(self.folder):
             remove(path, self.folder)
         found = list(entries(self.folder))
-        total = sum(entry.size for entry in found)
+        total, number = sum(entry.size for entry in found), len(found)
         if total > self.max_bytes:
             for entry in sorted(found, key=lambda each: (each.used, each.path)):
                 if total <= self.max_bytes * _KEPT:
                     break
                 if entry.path != keep and remove(entry.path, self.folder):
-                    total -= entry.size
-        write_total(self._root, total)
+                    total, number = total - entry.size, number - 1
+        write_total(self._root, total, number)
 
 
 def _move(source: str, target: str) -> None:
