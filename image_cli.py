@@ -121,7 +121,10 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
     generate = commands.add_parser("generate", parents=[common], help="make pictures")
     _add_request(generate)
     generate.add_argument("--negative", metavar="TEXT", help="what the picture must not show")
-    generate.add_argument("--style", choices=[style.value for style in ImageStyle])
+    styles = ", ".join(style.value for style in ImageStyle)
+    generate.add_argument(
+        "--style", metavar="NAME", help=f"one of your own (IMAGE_STYLE_TEMPLATES), or {styles}"
+    )
     generate.add_argument("--image", metavar="FILE", help="picture to start from (path or URL)")
     generate.add_argument(
         "--mask", metavar="FILE", help="white may change, black stays; needs --image"

@@ -24,7 +24,7 @@ from image_provider import (
 )
 from image_provider_router import ImageProviderRouter
 from provider_asking import Candidate
-from style_templates import apply_style
+from style_files import load_styles
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +44,13 @@ _FURTHER_FIELDS = frozenset(field.name for field in fields(ImageGenerationReques
 class ImageGenerator:
     """Pictures from a prompt: `ImageGenerator().generate("a red fox", style="cinematic")`.
 
-    Raises ConfigurationError when a setting or the routing file cannot be read.
+    Raises ConfigurationError when a setting, the routing file or the file of style templates cannot
+    be read.
     """
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config if config is not None else Config()
+        self.styles = load_styles(self.config.get_image_style_templates())
         self.router = ImageProviderRouter(self.config)
         self._cache = ImageCache(
             self.config.get_image_cache_dir(), self.config.get_image_cache_max_bytes()
@@ -99,7 +101,7 @@ class ImageGenerator:
             strength=strength,
             **kwargs,
         )
-        return _as_called(self._generate(apply_style(request), use_cache), request)
+        return _as_called(self._generate(self.styles.apply(request), use_cache), request)
 
     def generate_from_flux_prompt(
         self,
@@ -113,8 +115,8 @@ class ImageGenerator:
         return _as_called(self._generate(request, use_cache), request)
 
     def get_available_styles(self) -> list[str]:
-        """The names of the styles."""
-        return [style.value for style in ImageStyle]
+        """The names of the styles: the built-in ones, then those of IMAGE_STYLE_TEMPLATES."""
+        return self.styles.names
 
     def get_available_providers(self) -> dict[str, dict[str, Any]]:
         """Every provider by name, with `available` and the `reason` when it is not."""
@@ -126,7 +128,8 @@ class ImageGenerator:
         unknown = sorted(set(kwargs) - _FURTHER_FIELDS)
         if unknown:
             raise TypeError(f"no field of a request: {', '.join(unknown)}")
-        return ImageGenerationRequest(prompt, style=ImageStyle.parse(style), **kwargs)
+        kwargs |= self.styles.fields(style, kwargs.get("style_name"))
+        return ImageGenerationRequest(prompt, **kwargs)
 
     def _generate(
         self, request: ImageGenerationRequest, use_cache: UseCache
