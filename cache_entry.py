@@ -24,8 +24,8 @@ BROKEN = (OSError, ValueError, KeyError, TypeError, RecursionError)
 _PICTURE = re.compile(r"[1-9]\d*\.[a-z0-9]+")
 _BLOCK = 4096
 _SECRET = re.compile(
-    r"(.*_)?(password|passwd|secret|authorization|(api|access|secret)_?key"
-    r"|(api|access|auth|bearer|hf|huggingface|civitai)_?token)|token",
+    r".*(password|passwd|secret|authorization|(api|access|private)[_-]?key)"
+    r"|(.*[_.-])?(api|access|auth|bearer|hf|huggingface|civitai)[_-]?token|(.*\.)?token",
     re.IGNORECASE,
 )
 """Names of inputs and settings that hold a key or a password."""

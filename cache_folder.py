@@ -91,13 +91,19 @@ def _files(path: Path) -> list[os.DirEntry[str]]:
     return []
 
 
+def _is_ours(file: os.DirEntry[str]) -> bool:
+    with suppress(OSError):
+        return is_own_file(file.name) and file.is_file(follow_symlinks=False)
+    return False
+
+
 def _entry(path: Path) -> Entry | None:
     """None for a folder in which nothing is named as an entry's files are."""
     files = _files(path)
     size, used, own = 0, 0, set()
     for file in files:
         with suppress(OSError):
-            if is_own_file(file.name) and file.is_file(follow_symlinks=False):
+            if _is_ours(file):
                 told = file.stat()
                 size += told.st_size
                 used = max(used, told.st_mtime_ns)
@@ -122,7 +128,7 @@ def remove(path: Path, folder: Path) -> bool:
     It is moved away first, so that no reader finds half of it. On Windows that fails while somebody
     reads it: then it stays whole.
     """
-    if all(is_own_file(file.name) for file in _files(path)):
+    if all(map(_is_ours, _files(path))):
         aside = Path(new_draft(str(folder)))
         try:
             os.replace(path, aside)
@@ -133,7 +139,7 @@ def remove(path: Path, folder: Path) -> bool:
         path = aside
     # The entry.json goes first: without it nobody looks for the rest.
     for file in sorted(_files(path), key=lambda each: each.name != ENTRY):
-        if is_own_file(file.name):
+        if _is_ours(file):
             with suppress(OSError):
                 os.unlink(file.path)
     with suppress(OSError):  # it holds files of somebody's

@@ -83,11 +83,18 @@ class ImageCache:
         """Keeps a result; a failure to do so is logged and changes nothing for the caller."""
         try:
             size = self._write(key, result)
-            total = add_to_total(self._root, size) if size else 0
-            if total is None or total > self.max_bytes:
+            if size and self._is_full(size):
                 self._evict(keep=Path(path_of(self._root, key)))
         except BROKEN as error:
             logger.warning("the result was not cached: %s", error)
+
+    def _is_full(self, size: int) -> bool:
+        """Whether the limit is passed with so many bytes more, or may be for all that is known."""
+        try:
+            total = add_to_total(self._root, size)
+        except OSError:  # a file of somebody else's, on a disk that several people share
+            return True
+        return total is None or total > self.max_bytes
 
     def _write(self, key: str, result: ImageGenerationResult) -> int:
         """The bytes of the new entry; 0 when there is none."""

@@ -161,6 +161,7 @@ def test_a_folder_pointed_at_by_mistake_loses_nothing(capsys, monkeypatch, actio
         f"ff/{key}/1.png" if key[:2] != "ff" else "ff/1.png",
         f"{key[:2]}/{key}/holiday.png",
         f"{key[:2]}/{key}/1/1.png",
+        f"{key[:2]}/{key}/2.png/photo.png",
         ".image-cache-size",
         f".draft-{1:032x}/letter.txt",
         ".draft-mine/1.png",

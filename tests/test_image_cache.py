@@ -296,13 +296,13 @@ def test_no_key_and_no_signed_url_is_written_down(cache):
         "prompt": "a fox",
         "source_image_url": "https://user:hidden@example.org/a.png?token=hidden",
         "mask_image_url": "data:image/png;base64,hidden",
-        "extra": {"1.api_key": "shown", "civitai_token": "hidden"},
+        "extra": {"1.api_key": "hidden", "Cloud.token": "hidden", "2.max_tokens": "shown"},
     }
     made = success(recipe={"request": request, "workflow": graph}, metadata={"password": "hidden"})
     made.images[0]["url"] = signed
     cache.store(KEY, made)
     text = (entry_folder(cache) / "entry.json").read_text("utf-8")
-    assert "hidden" not in text and "a fox" in text
+    assert "hidden" not in text and "a fox" in text and "shown" in text
     kept = cache.load(KEY)
     assert kept.images[0]["url"] is None and kept.get_image_bytes() == png()
     assert kept.recipe["request"]["source_image_url"] == "https://example.org/a.png"
@@ -398,8 +398,9 @@ def test_the_running_total_stays_short(tmp_path):
         lambda file: file.write_bytes(b"counted=1 entr"),
         lambda file: file.write_bytes(b"\xff\0"),
         lambda file: file.write_bytes(b"counted=1 entries=1 stores=4096\n"),
+        lambda file: file.write_bytes(b"counted=1 entries=1 stores=1\n+x\n"),
     ],
-    ids=["gone", "empty", "no number", "cut", "no text", "old"],
+    ids=["gone", "empty", "no number", "cut", "no text", "old", "a line"],
 )
 def test_a_running_total_that_is_broken_or_old_is_counted_anew(tmp_path, damage):
     cache = ImageCache(tmp_path / "cache", int(2.5 * size_of_one(tmp_path)))
