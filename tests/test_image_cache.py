@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -50,6 +51,11 @@ def test_a_key_is_the_same_for_the_same_parts_in_any_order():
     assert len({cache_key({"a": value}) for value in (1, 1.5, "1", True, None, b"1", [1])}) == 7
 
 
+def test_bytes_are_not_taken_for_the_text_of_their_hash():
+    text = hashlib.sha256(b"1").hexdigest()
+    assert cache_key({"a": b"1"}) != cache_key({"a": text})
+
+
 def test_what_json_cannot_hold_is_no_part_of_a_key():
     with pytest.raises(TypeError, match="a set cannot be part of a cache key"):
         cache_key({"a": {1}})
@@ -75,9 +81,9 @@ def test_files_of_other_kinds_come_back_whole_with_their_suffixes(cache):
     assert kept == {"1.png", "2.txt", "3.latent", "entry.json"}
 
 
-def test_nothing_is_made_on_disk_before_something_is_stored(cache):
+def test_nothing_is_made_on_disk_or_said_before_something_is_stored(cache, caplog):
     assert cache.load(KEY) is None
-    assert not cache.folder.exists()
+    assert not cache.folder.exists() and not caplog.records
 
 
 def test_what_was_stored_comes_back_byte_for_byte(cache):
@@ -172,6 +178,15 @@ def test_a_broken_entry_is_a_miss_and_is_repaired(cache, caplog, damage):
     assert cache.load(KEY) == success()
     verify_entry(str(entry_folder(cache)))
     assert {path.name for path in entry_folder(cache).iterdir()} == {"1.png", "entry.json"}
+
+
+def test_a_file_that_grew_by_a_block_of_zeros_is_broken(cache):
+    stored = success()
+    stored.images[0]["bytes"] = bytes(range(256)) * 16
+    cache.store(KEY, stored)
+    with (entry_folder(cache) / "1.png").open("ab") as file:
+        file.write(bytes(4096))
+    assert cache.load(KEY) is None
 
 
 def test_an_entry_that_is_there_already_is_kept(cache):
@@ -353,6 +368,16 @@ def test_a_limit_of_zero_keeps_nothing(tmp_path):
     cache = ImageCache(tmp_path / "cache", 0)
     cache.store(KEY, success())
     assert cache.load(KEY) is None
+
+
+def test_what_was_stored_just_now_stays_though_the_others_have_dates_to_come(tmp_path):
+    cache = ImageCache(tmp_path / "cache", int(2.5 * size_of_one(tmp_path)))
+    for number, key in enumerate(keys(2)):  # as by another machine, whose clock is ahead
+        cache.store(key, success())
+        for file in entry_folder(cache, key).iterdir():
+            os.utime(file, (4e9 + number, 4e9 + number))
+    cache.store(keys(3)[2], success())
+    assert [cache.load(key) is not None for key in keys(3)] == [False, True, True]
 
 
 def test_what_is_larger_than_the_cache_pushes_nothing_out(tmp_path):
