@@ -282,6 +282,21 @@ def test_a_process_that_dies_while_it_stores_leaves_no_entry_and_is_swept_up_lat
     assert cache.load(KEY) == success() and not left.exists()
 
 
+def test_a_folder_that_is_held_open_for_a_moment_is_moved_all_the_same(cache, monkeypatch):
+    """As on Windows, where a virus scanner looks into what was just written."""
+    refusals, replace = [1, 2], os.replace
+
+    def refuse(source, target):
+        if refusals:
+            raise PermissionError(refusals.pop())
+        replace(source, target)
+
+    monkeypatch.setattr("image_cache._PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("os.replace", refuse)
+    cache.store(KEY, success())
+    assert cache.load(KEY) == success()
+
+
 # What is found by a checksum
 
 
