@@ -26,7 +26,12 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     """Adds `cache` to the commands; `common` has the options that every command takes."""
-    cache = commands.add_parser("cache", help="look into, check and empty the cache of pictures")
+    cache = commands.add_parser(
+        "cache",
+        help="look into, check and empty the cache of pictures",
+        epilog="example:\n  image-cli cache info",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     actions = cache.add_subparsers(required=True, metavar="ACTION")
 
     def add(name: str, told: str, options: str) -> argparse.ArgumentParser:

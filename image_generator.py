@@ -83,10 +83,10 @@ class ImageGenerator:
     ) -> ImageGenerationResult:
         """Makes pictures of width×height pixels; a failure is a result with `error`, not a raise.
 
-        `kwargs` are further fields of ImageGenerationRequest. `use_cache` looks up and stores
-        pictures that have a seed, "any" those without one too. The result's `recipe["request"]` has
-        these arguments, to call it with again. Raises TypeError or ValueError for arguments that no
-        request could have.
+        `style` is one of `get_available_styles()`, by its name in any case. `kwargs` are further
+        fields of ImageGenerationRequest. `use_cache` looks up and stores pictures that have a seed,
+        "any" those without one too. The result's `recipe["request"]` has these arguments, to call
+        it with again. Raises TypeError or ValueError for arguments that no request could have.
         """
         request = self._request(
             prompt,

@@ -119,9 +119,7 @@ class Styles:
         """Every style's name: those of ImageStyle in its order, then the user's own."""
         return [*(style.value for style in ImageStyle), *self.own_names]
 
-    def fields(
-        self, style: ImageStyle | str | None, own_name: str | None = None
-    ) -> dict[str, ImageStyle | str | None]:
+    def fields(self, style: ImageStyle | str | None, own_name: str | None = None) -> dict[str, Any]:
         """The request's `style` and `style_name` for a style by its name, in any case.
 
         Raises ValueError, with the names there are, for a style that is none of them.
@@ -147,7 +145,12 @@ class Styles:
         return known
 
     def apply(self, request: ImageGenerationRequest) -> ImageGenerationRequest:
-        """The request with its style's template laid over it; as it is without a style."""
-        if request.style_name is not None:
-            return self._templates[self._known(request.style_name)].apply(request)
-        return self._templates[request.style.value].apply(request) if request.style else request
+        """The request with its style's template laid over it; as it is without a style.
+
+        Raises ValueError for a `style_name` that is unknown.
+        """
+        if request.style is None and request.style_name is None:
+            return request
+        named = replace(request, **self.fields(request.style, request.style_name))
+        name = named.style_name or (named.style and named.style.value)
+        return self._templates[name].apply(named) if name else named

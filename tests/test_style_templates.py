@@ -94,3 +94,14 @@ def test_a_style_is_found_by_its_name_in_any_case_and_an_unknown_one_told_with_a
             styles.fields(*given)
     with pytest.raises(TypeError, match="style must be"):
         styles.fields(3)
+
+
+def test_a_request_that_names_a_style_of_ones_own_gets_all_of_it():
+    template = StyleTemplate(prompt="{prompt}, mine", like=ImageStyle.PORTRAIT)
+    applied = Styles({"My look": template}).apply(
+        ImageGenerationRequest("a fox", style_name="MY look")
+    )
+    assert (applied.prompt, applied.style) == ("a fox, mine", ImageStyle.PORTRAIT)
+    assert applied.style_name == "My look"
+    with pytest.raises(ValueError, match="unknown style 'noir'"):
+        Styles().apply(ImageGenerationRequest("a fox", style_name="noir"))
