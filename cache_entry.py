@@ -34,6 +34,7 @@ _SIGNED = re.compile(
 )
 """Names in the query of a URL that opens what is closed to others."""
 _LEFT_OUT = "[not kept]"
+_OF_THE_FILE = ("file", "file_size", "checksum", "sha256")
 _REFERENCES = ("source_image_url", "mask_image_url")
 
 
@@ -51,7 +52,7 @@ def write_entry(folder: str, result: ImageGenerationResult) -> int:
     Nothing is flushed to the disk here: what a power failure leaves is found by its checksum.
     """
     images = [_write_image(folder, n, image) for n, image in enumerate(result.images, start=1)]
-    size: int = sum(image["size"] for image in images)
+    size: int = sum(image["file_size"] for image in images)
     entry = {
         "provider": result.provider,
         "model": result.model,
@@ -75,12 +76,14 @@ def _write_image(folder: str, number: int, image: Mapping[str, Any]) -> dict[str
     name = f"{number}{file_suffix(image)}"
     _write(os.path.join(folder, name), data)
     told = {key: value for key, value in image.items() if key != "bytes"}
+    if "url" in told:
+        told["url"] = _lasting_url(told["url"])
     return {
+        **told,
         "file": name,
-        "size": len(data),
+        "file_size": len(data),
         "checksum": checksum(data),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "image": {**told, "url": _lasting_url(told.get("url"))},
     }
 
 
@@ -143,12 +146,19 @@ def read_entry(folder: str) -> ImageGenerationResult:
     entry = json.loads(_read(f"{folder}/{ENTRY}"))
     return ImageGenerationResult(
         success=True,
-        images=[{"bytes": _checked(folder, told), **told["image"]} for told in entry["images"]],
+        images=[_image(folder, told) for told in entry["images"]],
         provider=entry["provider"],
         model=entry["model"],
         metadata=entry["metadata"],
         recipe=entry["recipe"],
     )
+
+
+def _image(folder: str, told: dict[str, Any]) -> dict[str, Any]:
+    data = _checked(folder, told)
+    for name in _OF_THE_FILE:
+        del told[name]
+    return {"bytes": data, **told}
 
 
 def verify_entry(folder: str) -> None:
@@ -165,7 +175,7 @@ def _checked(folder: str, told: dict[str, Any]) -> bytes:
     if not _PICTURE.fullmatch(name):
         raise ValueError(f"{ENTRY} names a file that no entry has")
     data = _read(f"{folder}/{name}")
-    if len(data) != told["size"] or checksum(data) != told["checksum"]:
+    if len(data) != told["file_size"] or checksum(data) != told["checksum"]:
         raise ValueError(f"{name} is not what was stored")
     return data
 
