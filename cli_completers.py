@@ -73,3 +73,14 @@ def provider_names(prefix: str = "", **kwargs: object) -> Iterable[str]:
     from built_in_providers import BUILT_IN
 
     return [*BUILT_IN, "flux"]
+
+
+def style_names(prefix: str = "", **kwargs: object) -> Iterable[str]:
+    """The styles, those of the user's own file too."""
+    from config import Config
+    from style_files import load_styles
+
+    try:
+        return load_styles(Config().get_image_style_templates()).names
+    except ImageGenerationError:
+        return ()

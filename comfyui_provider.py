@@ -315,13 +315,12 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         return None
 
     def cache_identity(self, request: ImageGenerationRequest) -> dict[str, str | None]:
-        """Provider, model, the content of the workflow taken first, and "embedded" if it is one."""
-        name, model, is_embedded, content = (
-            self._chooser.name_for(request),
-            request.model,
-            False,
-            None,
-        )
+        """Provider, model, the content of the workflow taken first, and "embedded" if it is one.
+
+        The content is that of the file and of the bindings file beside it.
+        """
+        name, model, is_embedded = self._chooser.name_for(request), request.model, False
+        content = bindings = None
         try:
             placement = Placement(self._servers, self._order(request), self._on_missing)
             server = self._servers.pick(placement.fit)
@@ -331,11 +330,12 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         except ImageGenerationError as error:
             logger.debug("identified without a server: %s", error)
         with suppress(WorkflowError):  # `generate` tells what is wrong with it
-            content = self.library.content_hash(name)
+            content, bindings = self.library.content_hash(name), self.library.bindings_hash(name)
         return {
             "provider": self.provider_name,
             "model": model,
             "workflow": content,
+            "bindings": bindings,
             "server": EMBEDDED if is_embedded else None,
         }
 

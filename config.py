@@ -121,6 +121,7 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "folders that local source images may come from; empty = none, unset = any path",
     ),
+    Setting("IMAGE_STYLE_TEMPLATES", None, "TOML or JSON file with style templates of your own"),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -292,6 +293,10 @@ class Config:
         if value is None:
             return None
         return tuple(Path(part) for part in value.split(os.pathsep) if part.strip())
+
+    def get_image_style_templates(self) -> str | None:
+        """The file of style templates; None when there is none."""
+        return self.get("IMAGE_STYLE_TEMPLATES")
 
     def __repr__(self) -> str:
         return f"Config(configured: {', '.join(self._values) or 'nothing'})"

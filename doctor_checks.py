@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import doctor_servers
 from built_in_providers import KEY_SETTINGS
@@ -29,6 +29,9 @@ from image_provider import (
 )
 from image_provider_router import ImageProviderRouter
 from routing_rules import load_rules, parse_rules
+from style_files import load_styles
+
+T = TypeVar("T")
 
 PACKAGES = (
     "requests",
@@ -222,23 +225,34 @@ def _settings(config: Config) -> list[dict[str, Any]]:
 
 def _files(config: Config) -> dict[str, Any]:
     library = WorkflowLibrary(config.get_comfyui_workflow_dir())
+    templates = config.get_image_style_templates()
+    styles, styles_error = _tried(lambda: load_styles(templates))
+    own_styles = styles.own_names if styles is not None else ()
+    _, routing_error = _tried(
+        lambda: parse_rules(load_rules(_ROUTING_FILE), _ROUTING_FILE, own_styles)
+    )
     return {
         "env": {"path": ".env", "exists": Path(".env").is_file()},
         "routing": {
             "path": _ROUTING_FILE,
             "exists": Path(_ROUTING_FILE).is_file(),
-            "error": _routing_error(),
+            "error": routing_error,
+        },
+        "styles": {
+            "path": templates,
+            "exists": templates is not None and Path(templates).is_file(),
+            "error": styles_error,
         },
         "workflows": {"path": str(library.folder), "exists": library.folder.is_dir()},
     }
 
 
-def _routing_error() -> str | None:
+def _tried(read: Callable[[], T]) -> tuple[T | None, str | None]:
+    """What is read, or why it cannot be."""
     try:
-        parse_rules(load_rules(_ROUTING_FILE), _ROUTING_FILE)
+        return read(), None
     except ImageGenerationError as error:
-        return str(error)
-    return None
+        return None, str(error)
 
 
 def _hosted(router: ImageProviderRouter) -> list[dict[str, Any]]:

@@ -69,7 +69,10 @@ def _files(told: dict[str, Any]) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = []
     files, cache, roots = told["files"], told["cache"], told["source_roots"]
     if files:
-        for what, file in (("settings", files["env"]), ("routing", files["routing"])):
+        shown = {"settings": files["env"], "routing": files["routing"], "styles": files["styles"]}
+        for what, file in shown.items():
+            if file["path"] is None:
+                continue
             state = "broken" if file.get("error") is not None else _there(file["exists"])
             rows.append((what, file["path"], state))
         folder = files["workflows"]

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli_completers import folders, nothing, provider_names, workflow_names
+from cli_completers import folders, nothing, provider_names, style_names, workflow_names
 from cli_progress import show_progress
 from cli_shared import FAILED, OK, add_command, add_json, completes, parse_size, print_json, say
 from config import Config
@@ -45,7 +45,10 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     _add_request(generate)
     generate.add_argument("--negative", metavar="TEXT", help="what the picture must not show")
-    generate.add_argument("--style", choices=[style.value for style in ImageStyle])
+    styles = ", ".join(style.value for style in ImageStyle)
+    style = generate.add_argument(
+        "--style", metavar="NAME", help=f"one of your own (IMAGE_STYLE_TEMPLATES), or {styles}"
+    )
     generate.add_argument("--image", metavar="FILE", help="picture to start from (path or URL)")
     generate.add_argument(
         "--mask", metavar="FILE", help="white may change, black stays; needs --image"
@@ -59,6 +62,7 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
     workflow = generate.add_argument(
         "--workflow", metavar="FILE", help="a file of yours, or a name in the workflow folder"
     )
+    completes(style, style_names)
     completes(provider, provider_names)
     completes(model, nothing)
     completes(workflow, workflow_names)

@@ -1,9 +1,8 @@
 """Results on disk: images as ordinary files beside a small JSON, one folder a result.
 
-Owns the layout, the key, atomic writes, recognising what is broken, and the size limit. Knows no
-provider: what decides the pixels comes as plain data.
-
-    cache/images/3f/3f9a…/1.png, 2.png, entry.json
+Owns the key, looking up, storing whole or not at all, and the size limit. `cache_entry.py` knows
+what an entry holds, `cache_folder.py` what a cache's folder does. Knows no provider: what decides
+the pixels comes as plain data.
 """
 
 from __future__ import annotations
@@ -12,19 +11,30 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import uuid
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from image_provider import ImageGenerationResult, file_suffix
+from cache_entry import BROKEN, ENTRY, read_entry, write_entry
+from cache_folder import (
+    add_to_total,
+    entries,
+    new_draft,
+    path_of,
+    remove,
+    stale_drafts,
+    write_total,
+)
+from image_provider import ImageGenerationResult
 
 logger = logging.getLogger(__name__)
 
-_ENTRY = "entry.json"
-_DRAFT = ".draft-"
+_KEPT = 0.9
+"""The share of the limit that is left after an eviction, so that the next store needs none."""
+_PAUSES = (0.01, 0.05, 0.2) if os.name == "nt" else ()
+"""Seconds: a virus scanner that looks into a new folder on Windows keeps it from being moved."""
 
 
 def cache_key(parts: Mapping[str, Any]) -> str:
@@ -36,116 +46,110 @@ def cache_key(parts: Mapping[str, Any]) -> str:
 def _plain(value: object) -> object:
     """Bytes by their hash; anything else cannot be part of a key."""
     if isinstance(value, (bytes, bytearray)):
-        return hashlib.sha256(value).hexdigest()
+        return {"sha256": hashlib.sha256(value).hexdigest()}
     raise TypeError(f"a {type(value).__name__} cannot be part of a cache key")
 
 
 class ImageCache:
-    """A folder of results, safe for several threads and processes; `max_bytes` limits its size."""
+    """A folder of results, safe for several threads and processes.
+
+    `max_bytes` limits their size: once it is passed, those that were not used for the longest time
+    go, until a tenth of it is free. What would fill more than that alone is not kept.
+    """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int) -> None:
         self.folder = Path(folder)
         self.max_bytes = max_bytes
+        self._root = os.fspath(self.folder)
 
     def load(self, key: str) -> ImageGenerationResult | None:
         """The result that was stored under `key`, byte for byte; None when there is none whole."""
-        path = self._path(key)
-        if not path.is_dir():
-            return None
+        path = path_of(self._root, key)
         try:
-            result = _read(path)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            logger.warning("the cache entry %s is broken and left out: %s", path, error)
+            result = read_entry(path)
+        except BROKEN as error:
+            if os.path.lexists(path):  # else there is none, or it was evicted meanwhile
+                logger.warning(
+                    "the cache entry %s is broken and left out, until a new one replaces it: %s",
+                    path,
+                    error,
+                )
             return None
         with suppress(OSError):  # a folder that is only read from
-            os.utime(path / _ENTRY)  # the least recently used goes first
+            os.utime(f"{path}/{ENTRY}")  # the least recently used goes first
         return result
 
     def store(self, key: str, result: ImageGenerationResult) -> None:
         """Keeps a result; a failure to do so is logged and changes nothing for the caller."""
         try:
-            self._write(key, result)
-            self._evict()
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            size = self._write(key, result)
+            if size and self._is_full(size):
+                self._evict(keep=Path(path_of(self._root, key)))
+        except BROKEN as error:
             logger.warning("the result was not cached: %s", error)
 
-    def _write(self, key: str, result: ImageGenerationResult) -> None:
-        draft = self.folder / f"{_DRAFT}{uuid.uuid4().hex}"
-        draft.mkdir(parents=True)
+    def _is_full(self, size: int) -> bool:
+        """Whether the limit is passed with so many bytes more, or may be for all that is known."""
         try:
-            _write_into(draft, result)
-            path = self._path(key)
-            path.parent.mkdir(exist_ok=True)
-            try:
-                os.replace(draft, path)
-            except OSError:
-                # Another process was faster; what it stored is the same, unless it is broken.
-                if self.load(key) is None:
-                    shutil.rmtree(path)
-                    os.replace(draft, path)
+            total = add_to_total(self._root, size)
+        except OSError:  # a file of somebody else's, on a disk that several people share
+            return True
+        return total is None or total > self.max_bytes
+
+    def _write(self, key: str, result: ImageGenerationResult) -> int:
+        """The bytes of the new entry; 0 when there is none."""
+        draft = new_draft(self._root)
+        os.makedirs(draft)
+        try:
+            size = write_entry(draft, result)
+            if size > self.max_bytes * _KEPT:
+                logger.debug("a result of %d bytes is too large for the cache", size)
+                return 0
+            path = path_of(self._root, key)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            return size if self._put(draft, path) else 0
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            if os.path.exists(draft):
+                remove(Path(draft), self.folder)
 
-    def _path(self, key: str) -> Path:
-        return self.folder / key[:2] / key
+    def _put(self, draft: str, path: str) -> bool:
+        """Puts an entry in place; False when another process was faster: its is the same."""
+        with suppress(OSError):
+            _move(draft, path)
+            return True
+        try:
+            read_entry(path)
+        except BROKEN:
+            if os.path.lexists(path):
+                remove(Path(path), self.folder)
+            _move(draft, path)
+            return True
+        return False
 
-    def _evict(self) -> None:
-        """Removes the least recently used entries until the rest fits, and drafts left behind."""
-        entries = []
-        for path in (*self.folder.glob("??/*"), *self.folder.glob(f"{_DRAFT}*")):
-            with suppress(OSError):  # another process removes it, or has finished it
-                files = [file.stat() for file in path.iterdir()]
-                used = max((file.st_mtime for file in files), default=0.0)
-                entries.append((used, sum(file.st_size for file in files), path))
-        total = sum(size for _, size, _ in entries)
-        for _, size, path in sorted(entries):
-            if total <= self.max_bytes:
-                return
-            shutil.rmtree(path, ignore_errors=True)
-            total -= size
-
-
-def _read(path: Path) -> ImageGenerationResult:
-    entry = json.loads((path / _ENTRY).read_text(encoding="utf-8"))
-    return ImageGenerationResult(
-        success=True,
-        images=[_read_image(path, image) for image in entry["images"]],
-        provider=entry["provider"],
-        model=entry["model"],
-        metadata=entry["metadata"],
-        recipe=entry["recipe"],
-    )
-
-
-def _read_image(folder: Path, told: dict[str, Any]) -> dict[str, Any]:
-    data = (folder / told["file"]).read_bytes()
-    if hashlib.sha256(data).hexdigest() != told["sha256"]:
-        raise ValueError(f"{told['file']} is not what was stored")
-    kept = {name: value for name, value in told.items() if name not in ("file", "sha256")}
-    return {"bytes": data, **kept}
+    def _evict(self, keep: Path) -> None:
+        """Counts all there is, and removes the least recently used until the rest fits."""
+        for path in stale_drafts(self.folder):
+            remove(path, self.folder)
+        found = list(entries(self.folder))
+        total, number = sum(entry.size for entry in found), len(found)
+        if total > self.max_bytes:
+            for entry in sorted(found, key=lambda each: (each.used, each.path)):
+                if total <= self.max_bytes * _KEPT:
+                    break
+                if entry.path != keep and remove(entry.path, self.folder):
+                    total, number = total - entry.size, number - 1
+        write_total(self._root, total, number)
 
 
-def _write_into(folder: Path, result: ImageGenerationResult) -> None:
-    images = [_write_image(folder, n, image) for n, image in enumerate(result.images, start=1)]
-    entry = {
-        "provider": result.provider,
-        "model": result.model,
-        "metadata": result.metadata,
-        "recipe": result.recipe,
-        "images": images,
-    }
-    # What JSON cannot hold is told by its type alone: it is not needed to give the pictures.
-    text = json.dumps(
-        entry, indent=2, skipkeys=True, default=lambda value: f"<{type(value).__name__}>"
-    )
-    (folder / _ENTRY).write_text(text, encoding="utf-8")
-
-
-def _write_image(folder: Path, number: int, image: Mapping[str, Any]) -> dict[str, Any]:
-    data = image["bytes"]
-    if not isinstance(data, bytes):
-        raise TypeError("a picture came without its bytes")
-    name = f"{number}{file_suffix(image)}"
-    (folder / name).write_bytes(data)
-    kept = {key: value for key, value in image.items() if key != "bytes"}
-    return {**kept, "file": name, "sha256": hashlib.sha256(data).hexdigest()}
+def _move(source: str, target: str) -> None:
+    """Moves a folder where there is none; raises OSError when there is one with files in it."""
+    for pause in _PAUSES:
+        try:
+            os.replace(source, target)
+        except PermissionError:
+            if os.path.exists(target):
+                raise
+            time.sleep(pause)
+        else:
+            return
+    os.replace(source, target)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import cache_cli
 import completion_cli
 import doctor_cli
 import generate_cli
@@ -124,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor_cli.add_commands(commands, common)
     _add_serve(commands, common)
     workflow_cli.add_commands(commands, common)
+    cache_cli.add_commands(commands, common)
     completion_cli.add_commands(commands, common)
     return parser
 

@@ -24,7 +24,7 @@ from image_provider import (
 )
 from image_provider_router import ImageProviderRouter
 from provider_asking import Candidate
-from style_templates import apply_style
+from style_files import load_styles
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ UseCache = bool | Literal["any"]
 _NO_PIXELS = frozenset(
     {"on_progress", "from_template", "provider", "source_image_url", "mask_image_url"}
 )
+_KEY_FORM = 2
+"""Part of every key: to be raised when the same request comes to mean other pixels."""
 _FURTHER_FIELDS = frozenset(field.name for field in fields(ImageGenerationRequest)) - {
     "prompt",
     "style",
@@ -42,11 +44,13 @@ _FURTHER_FIELDS = frozenset(field.name for field in fields(ImageGenerationReques
 class ImageGenerator:
     """Pictures from a prompt: `ImageGenerator().generate("a red fox", style="cinematic")`.
 
-    Raises ConfigurationError when a setting or the routing file cannot be read.
+    Raises ConfigurationError when a setting, the routing file or the file of style templates cannot
+    be read.
     """
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config if config is not None else Config()
+        self.styles = load_styles(self.config.get_image_style_templates())
         self.router = ImageProviderRouter(self.config)
         self._cache = ImageCache(
             self.config.get_image_cache_dir(), self.config.get_image_cache_max_bytes()
@@ -79,10 +83,10 @@ class ImageGenerator:
     ) -> ImageGenerationResult:
         """Makes pictures of width×height pixels; a failure is a result with `error`, not a raise.
 
-        `kwargs` are further fields of ImageGenerationRequest. `use_cache` looks up and stores
-        pictures that have a seed, "any" those without one too. The result's `recipe["request"]` has
-        these arguments, to call it with again. Raises TypeError or ValueError for arguments that no
-        request could have.
+        `style` is one of `get_available_styles()`, by its name in any case. `kwargs` are further
+        fields of ImageGenerationRequest. `use_cache` looks up and stores pictures that have a seed,
+        "any" those without one too. The result's `recipe["request"]` has these arguments, to call
+        it with again. Raises TypeError or ValueError for arguments that no request could have.
         """
         request = self._request(
             prompt,
@@ -97,7 +101,7 @@ class ImageGenerator:
             strength=strength,
             **kwargs,
         )
-        return _as_called(self._generate(apply_style(request), use_cache), request)
+        return _as_called(self._generate(self.styles.apply(request), use_cache), request)
 
     def generate_from_flux_prompt(
         self,
@@ -111,8 +115,8 @@ class ImageGenerator:
         return _as_called(self._generate(request, use_cache), request)
 
     def get_available_styles(self) -> list[str]:
-        """The names of the styles."""
-        return [style.value for style in ImageStyle]
+        """The names of the styles: the built-in ones, then those of IMAGE_STYLE_TEMPLATES."""
+        return self.styles.names
 
     def get_available_providers(self) -> dict[str, dict[str, Any]]:
         """Every provider by name, with `available` and the `reason` when it is not."""
@@ -124,7 +128,8 @@ class ImageGenerator:
         unknown = sorted(set(kwargs) - _FURTHER_FIELDS)
         if unknown:
             raise TypeError(f"no field of a request: {', '.join(unknown)}")
-        return ImageGenerationRequest(prompt, style=ImageStyle.parse(style), **kwargs)
+        kwargs |= self.styles.fields(style, kwargs.get("style_name"))
+        return ImageGenerationRequest(prompt, **kwargs)
 
     def _generate(
         self, request: ImageGenerationRequest, use_cache: UseCache
@@ -150,21 +155,26 @@ class ImageGenerator:
             kept.metadata.pop("attempts", None)  # they were those of another day
             return kept
         result = self.router.generate(request)
-        self._keep(result, candidates, hashes)
+        if _is_as_asked(result):
+            self._keep(result, candidates, hashes, key)
         return result
 
     def _keep(
-        self, result: ImageGenerationResult, candidates: list[Candidate], hashes: dict[str, str]
+        self,
+        result: ImageGenerationResult,
+        candidates: list[Candidate],
+        hashes: dict[str, str],
+        asked: str | None,
     ) -> None:
-        """Stores a result under whom it is by, which is not the first one after a fallback."""
-        if not (result.success and result.images and all(i.get("bytes") for i in result.images)):
-            return
-        if (result.metadata or {}).get("warnings"):
-            return  # made otherwise than asked, for example with another workflow
-        for candidate in candidates:
+        """Stores a result under whom it is by, which is not the first one after a fallback.
+
+        `asked` is the first one's key before the generation: a workflow file that was changed
+        meanwhile has another one now, and nobody knows which of the two made the pictures.
+        """
+        for number, candidate in enumerate(candidates):
             if candidate.provider.provider_name == result.provider:
                 key = _key(candidate, hashes)
-                if key is not None:
+                if key is not None and (number > 0 or key == asked):
                     self._cache.store(key, result)
                 return
 
@@ -176,6 +186,14 @@ def _as_called(
     if result.recipe:
         result.recipe = {**result.recipe, "request": request.to_plain()}
     return result
+
+
+def _is_as_asked(result: ImageGenerationResult) -> bool:
+    """Whether all of it is here, and made as it was asked for: not with another workflow, say."""
+    told = result.metadata or {}
+    if not result.success or told.get("warnings") or told.get("missing_images"):
+        return False
+    return bool(result.images) and all(image.get("bytes") for image in result.images)
 
 
 def _with_loaded_images(
@@ -215,9 +233,11 @@ def _key(candidate: Candidate, hashes: dict[str, str]) -> str | None:
     parts["style"] = request.style.value if request.style is not None else None
     parts["size_given"] = [side is not None for side in request.explicit_size]
     parts["extra"] = {k: v for k, v in request.extra.items() if k not in hashes}
-    parts["images"] = hashes
+    parts |= {"images": hashes, "form": _KEY_FORM}
     try:
         parts["by"] = candidate.provider.cache_identity(request)
+        if parts["by"].get("workflow"):  # by its content: what the file is called does not count
+            parts["workflow"] = request.workflow is not None
         return cache_key(parts)
     except Exception:  # noqa: BLE001 - whatever it is, pictures are made without the cache too
         logger.debug("no cache key", exc_info=True)

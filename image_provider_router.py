@@ -42,6 +42,7 @@ from provider_asking import (
 )
 from provider_resting import Rest, Resting
 from routing_rules import Route, RoutingRules, load_rules, parse_rules, save_rules
+from style_files import load_styles
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class ImageProviderRouter:
         self._clock = clock
         self._resting = Resting(clock)
         self.routing_config_path = Path(routing_config_path)
+        self._own_styles = load_styles(config.get_image_style_templates()).own_names
         self.routing_rules = load_rules(self.routing_config_path)
         self._rules()  # a broken file is told now, not at the first request
         self.providers: dict[str, ImageProvider] = {}
@@ -125,7 +127,8 @@ class ImageProviderRouter:
             self.providers[name] = provider
 
     def _rules(self) -> RoutingRules:
-        return parse_rules(self.routing_rules, self.routing_config_path.name)
+        file = self.routing_config_path.name
+        return parse_rules(self.routing_rules, file, self._own_styles)
 
     def _name(self, name: str) -> str:
         """What `name` stands for: "flux" is the preferred host that has a key."""

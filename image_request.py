@@ -107,6 +107,8 @@ class ImageGenerationRequest:
     on_progress: ProgressCallback | None = field(default=None, compare=False, repr=False)
     from_template: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """The fields that a style template filled: when one finds no place, nobody is warned."""
+    style_name: str | None = None
+    """A style of the user's own, from the file of style templates; `style` is what it is like."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str):
@@ -182,7 +184,10 @@ class ImageGenerationRequest:
 
 
 _NOT_PLAIN = frozenset({"on_progress", "from_template"})
-_TEXTS = ("negative_prompt", "source_image_url", "mask_image_url", "provider", "model", "workflow")
+_TEXTS = (
+    *("negative_prompt", "source_image_url", "mask_image_url"),
+    *("provider", "model", "workflow", "style_name"),
+)
 
 
 def _wrong_type(name: str, expected: str, value: object) -> TypeError:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -109,8 +109,9 @@ class RoutingRules:
             return
         used = (self.features[word] for word, _ in _uses(request) if word in self.features)
         yield from sorted(map(whole, used), key=_priority)
-        if request.style is not None and request.style.value in self.styles:
-            yield whole(self.styles[request.style.value])
+        for style in (request.style_name, request.style and request.style.value):
+            if style is not None and style in self.styles:
+                yield whole(self.styles[style])
         for name in (self.default_provider, *self.fallback_chain):
             yield whole(Route(name))
 
@@ -127,7 +128,7 @@ def _uses(request: ImageGenerationRequest) -> Iterator[tuple[str, bool]]:
         yield "img2img", True
     if request.workflow is not None:
         yield "custom_nodes", True
-    elif request.loras or request.node_inputs:
+    elif (request.loras and "loras" not in request.from_template) or request.node_inputs:
         yield "custom_nodes", False
     if request.negative_prompt and "negative_prompt" not in request.from_template:
         yield "negative_prompts", False
@@ -193,10 +194,11 @@ def _parsed(text: str, file: str) -> Any:
         raise ConfigurationError(f"routing file {file} is nested too deeply") from error
 
 
-def parse_rules(data: Mapping[str, Any], file: str) -> RoutingRules:
+def parse_rules(data: Mapping[str, Any], file: str, own_styles: Iterable[str] = ()) -> RoutingRules:
     """The rules of plain data; raises ConfigurationError naming file and key.
 
-    The data may be changed by another thread meanwhile.
+    `own_styles` are names of styles beside the built-in ones. The data may be changed by another
+    thread meanwhile.
     """
     reader = _Reader(file)
     data = dict(data)
@@ -206,7 +208,8 @@ def parse_rules(data: Mapping[str, Any], file: str) -> RoutingRules:
     chain = data.get("fallback_chain")
     if not isinstance(chain, list) or not all(isinstance(name, str) for name in chain):
         raise reader.wrong("fallback_chain", "must be a list of providers' names")
-    styles = reader.section(data, "style_routing", {style.value for style in ImageStyle})
+    words = {style.value for style in ImageStyle}.union(own_styles)
+    styles = reader.section(data, "style_routing", words)
     features = reader.section(data, "feature_routing", set(FEATURES))
     own = {
         key: reader.route(key, {"provider": key, **reader.mapping(key, value)})

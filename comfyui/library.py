@@ -12,7 +12,7 @@ import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from comfyui.object_info import ObjectInfo
-from comfyui.workflow import Workflow
+from comfyui.workflow import BINDINGS_SUFFIX, Workflow
 from image_provider import WorkflowError
 
 WORKFLOW_SUFFIXES = (".json", ".png", ".webp", ".jpg", ".jpeg")
@@ -50,11 +50,18 @@ class WorkflowLibrary:
 
     def content_hash(self, name: str) -> str:
         """SHA-256 of the workflow file, in hex; raises WorkflowError when it cannot be read."""
-        path = self._path(name)
+        return self._hash(name, self._path(name))
+
+    def bindings_hash(self, name: str) -> str | None:
+        """The same of the bindings file beside it; None when there is none."""
+        path = self._path(name).with_suffix(BINDINGS_SUFFIX)
+        return self._hash(name, path) if path.exists() else None
+
+    def _hash(self, name: str, path: Path) -> str:
         try:
             return hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
-            raise self._refused(name, f"it cannot be read ({error.strerror})") from error
+            raise self._refused(name, f"{path.name} cannot be read ({error.strerror})") from error
 
     def names(self) -> list[str]:
         """The workflow files in the folder and below, as `load` takes them."""
@@ -63,7 +70,7 @@ class WorkflowLibrary:
             return []
         files = (path for path in folder.rglob("*") if path.suffix.lower() in WORKFLOW_SUFFIXES)
         names = (path.relative_to(folder).as_posix() for path in files)
-        return sorted(name for name in names if not name.endswith(".bindings.json"))
+        return sorted(name for name in names if not name.endswith(BINDINGS_SUFFIX))
 
     def _path(self, name: str) -> Path:
         if _is_absolute(name):

@@ -10,12 +10,13 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hosted_providers.capabilities import Model
 from hosted_providers.common import Call, InputImage, Job, Vendor, VendorImage, request_id
-from hosted_providers.planning import DEFAULT_SIDE, Plan, make_plan
+from hosted_providers.planning import DEFAULT_SIDE, Plan, choose_model, make_plan
 from hosted_providers.reporting import (
     ProgressReporter,
     add,
@@ -357,6 +358,14 @@ class HostedProvider(ImageProvider):
         if isinstance(rule, (PixelSizes, FixedSizes)):
             size = rule.nearest(*size)
         return {"width": size[0], "height": size[1]}
+
+    def cache_identity(self, request: ImageGenerationRequest) -> dict[str, str | None]:
+        """Provider, the model that the request gets, and the host if it is not the vendor's own."""
+        model, host = request.model or self.model, self._transport.base_url
+        with suppress(ImageGenerationError):  # `generate` tells what is wrong with it
+            model = choose_model(self._vendor.catalog, self._configured_model, request).id
+        own = host == self._vendor.base_url
+        return {"provider": self.provider_name, "model": model, "host": None if own else host}
 
     def close(self) -> None:
         """Closes idle connections."""

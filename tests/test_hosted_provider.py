@@ -265,6 +265,20 @@ def test_default_parameters_are_request_fields_that_the_model_can_take():
     ImageGenerationRequest("a fox", **parameters)
 
 
+def test_a_cached_picture_is_that_of_one_model_at_one_host():
+    plain, masked = ImageGenerationRequest("a fox"), {"source_image": "s", "mask_image": "m"}
+    own, other = FluxProvider(KEY), FluxProvider(KEY, base_url="https://gateway.example.org")
+    identities = [
+        own.cache_identity(plain),
+        other.cache_identity(plain),
+        own.cache_identity(ImageGenerationRequest("a fox", extra=masked)),
+        FluxProvider(KEY, model="flux-2-max").cache_identity(plain),
+    ]
+    assert identities[0] == {"provider": "flux_bfl", "model": "flux-2-pro", "host": None}
+    assert identities[1]["host"] == "https://gateway.example.org"
+    assert [i["model"] for i in identities[2:]] == ["flux-pro-1.0-fill", "flux-2-max"]
+
+
 def test_unusable_arguments_are_refused_at_once():
     with pytest.raises(ValueError, match="bfl, fal, together, replicate"):
         FluxProvider(KEY, host="nowhere")

@@ -158,7 +158,7 @@ def test_a_warning_is_one_line_however_long(server, capsys):
     [
         (["generate"], "PROMPT"),
         (["generate", "a fox", "--size", "large"], "'large' is no size; write WIDTHxHEIGHT"),
-        (["generate", "a fox", "--style", "noir"], "invalid choice: 'noir'"),
+        (["generate", "a fox", "--style", "noir"], "unknown style 'noir'; there are: fast_draft,"),
         (["generate", "a fox", "-n", "0"], "num_images must be 1 or more, not 0"),
         (["generate", "a fox", "--size", "0x64"], "width must be 1 or more, not 0"),
         (["generate", "a fox", "--seed", "-1"], "seed must be between 0 and"),

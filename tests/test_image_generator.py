@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,100 @@ def test_a_setting_that_cannot_be_used_is_told_when_the_generator_is_built(monke
         ImageGenerator()
 
 
+# Styles of the user's own
+
+
+STYLES = """
+["my look"]
+like = "portrait"
+prompt = "{prompt}, my look"
+negative_prompt = "dogs"
+steps = 3
+loras = [["ink.safetensors", 0.8]]
+
+[fast_draft]
+steps = 5
+"""
+
+
+def with_styles(*providers, text=STYLES):
+    Path("styles.toml").write_text(text, "utf-8")
+    return make_generator(*providers, IMAGE_STYLE_TEMPLATES="styles.toml")
+
+
+def test_a_style_of_ones_own_is_asked_for_by_its_name():
+    provider = FakeProvider(defaults={"steps": 99, "guidance_scale": 4.0})
+    generator = with_styles(provider)
+    assert generator.get_available_styles()[-1] == "my look"
+    generator.generate("a {fox}", style="My look", use_cache=False)
+    request = sent(provider)
+    assert (request.prompt, request.steps, request.guidance_scale) == ("a {fox}, my look", 3, 4.0)
+    assert (request.style, request.style_name) == (ImageStyle.PORTRAIT, "my look")
+    assert {"steps", "loras", "negative_prompt"} <= request.from_template
+
+
+def test_a_style_of_ones_own_has_a_route_of_its_own_and_then_that_of_what_it_is_like():
+    first, second, third = (FakeProvider(name) for name in ("a", "b", "c"))
+    generator = with_styles(first, second, third)
+    styles = generator.router.routing_rules["style_routing"]
+    styles |= {"my look": {"provider": "c"}, "portrait": {"provider": "b"}}
+    assert generator.generate("a fox", style="my look").provider == "c"
+    assert generator.generate_from_flux_prompt("a fox", "my look").provider == "c"
+    assert [request.prompt for request in third.requests] == ["a fox, my look", "a fox"]
+    del styles["my look"]
+    assert generator.generate("a fox", style="my look").provider == "b"
+
+
+def test_a_route_for_a_style_that_no_file_has_is_told():
+    Path("image_routing_config.json").write_text(
+        json.dumps({"style_routing": {"my look": {"provider": "comfyui"}}}), "utf-8"
+    )
+    with pytest.raises(ConfigurationError, match="style_routing.my look: is unknown"):
+        ImageGenerator(Config({}, None))
+    with_styles(FakeProvider())
+
+
+def test_what_a_template_sets_does_not_choose_the_provider():
+    first, second = FakeProvider("a"), FakeProvider("b")
+    generator = with_styles(first, second)
+    generator.router.routing_rules["feature_routing"] = {
+        "custom_nodes": {"provider": "b"},
+        "negative_prompts": {"provider": "b"},
+    }
+    assert generator.generate("a fox", style="my look").provider == "a"
+    assert generator.generate("a fox", loras=[("l", 1)]).provider == "b"
+
+
+def test_a_template_that_changed_makes_another_entry():
+    call = {"prompt": "a fox", "style": "fast_draft", "seed": 3}
+    with_styles(FakeProvider()).generate(**call)
+    assert with_styles(FakeProvider()).generate(**call).metadata["cached"] is True
+    other = with_styles(FakeProvider(), text="[fast_draft]\nsteps = 6\n")
+    assert "cached" not in other.generate(**call).metadata
+
+
+def test_a_broken_file_of_templates_is_told_when_the_generator_is_built():
+    with pytest.raises(ConfigurationError, match="fast_draft.steps: steps must be"):
+        with_styles(FakeProvider(), text="[fast_draft]\nsteps = 0\n")
+
+
+def test_nobody_is_warned_of_what_a_template_set_and_the_metadata_tells_it(comfyui_server, caplog):
+    Path("styles.toml").write_text('[mine]\nnegative_prompt = "dogs"\nsteps = 2\n', "utf-8")
+    with embedded(comfyui_server, IMAGE_STYLE_TEMPLATES="styles.toml") as generator:
+        call = {"prompt": "a fox", "seed": 3, "width": 64, "height": 64}
+        made = generator.generate(**call, style="mine")
+        again = generator.generate(**made.recipe["request"], use_cache=False)
+    assert made.success and made.recipe["request"] == {
+        **call,
+        "num_images": 1,
+        "style_name": "mine",
+    }
+    # The FLUX workflow has no place for a negative prompt.
+    assert [entry["parameter"] for entry in made.metadata["ignored"]] == ["negative_prompt"]
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+    assert again.get_image_bytes() == made.get_image_bytes()
+
+
 # The cache
 
 
@@ -244,10 +339,11 @@ def test_what_a_stand_in_made_is_kept_under_its_own_name():
     "result",
     [
         success(metadata={"warnings": ["another workflow was taken"]}),
+        success(metadata={"missing_images": 1}),
         success(images=[]),
         success(images=[{"bytes": None, "url": "https://example.org/a.png"}]),
     ],
-    ids=["otherwise", "nothing", "elsewhere"],
+    ids=["otherwise", "fewer", "nothing", "elsewhere"],
 )
 def test_what_is_not_the_picture_that_was_asked_for_is_not_kept(result, caplog):
     generator = make_generator(FakeProvider("fake", result))
@@ -353,6 +449,36 @@ def test_a_workflow_file_that_changed_makes_another_entry(comfyui_server):
         Path("flows/mine.json").write_text(text + "\n", "utf-8")
         assert "cached" not in generator.generate(**call, workflow="mine.json").metadata
         assert generator.generate(**call, workflow="mine.json").metadata["cached"] is True
+
+
+def test_a_bindings_file_that_changed_makes_another_entry_and_a_new_name_none(comfyui_server):
+    bundled = Path(__file__).parent.parent / "workflows" / "comfyui" / "t2i_checkpoint.json"
+    graph = json.loads(bundled.read_text("utf-8"))
+    (prompt,) = (i for i, node in graph.items() if "ositive" in str(node.get("_meta")))
+    Path("flows").mkdir()
+    for name in ("mine.json", "copy.json"):
+        Path("flows", name).write_text(json.dumps(graph), "utf-8")
+    call = {"prompt": "a fox", "seed": 3, "steps": 2, "width": 64, "height": 64}
+    with embedded(comfyui_server, COMFYUI_WORKFLOW_DIR="flows") as generator:
+        assert generator.generate(**call, workflow="mine.json").success
+        assert generator.generate(**call, workflow="copy.json").metadata["cached"] is True
+        Path("flows/mine.bindings.json").write_text(json.dumps({"prompt": [f"{prompt}.text"]}))
+        assert "cached" not in generator.generate(**call, workflow="mine.json").metadata
+
+
+def test_what_a_workflow_that_changed_meanwhile_made_is_not_kept(comfyui_server):
+    bundled = Path(__file__).parent.parent / "workflows" / "comfyui" / "t2i_checkpoint.json"
+    text = bundled.read_text("utf-8")
+    Path("flows").mkdir()
+    Path("flows/mine.json").write_text(text, "utf-8")
+
+    def change(update):
+        Path("flows/mine.json").write_text(text + "\n", "utf-8")
+
+    call = {"prompt": "a fox", "seed": 3, "steps": 2, "width": 64, "height": 64}
+    with embedded(comfyui_server, COMFYUI_WORKFLOW_DIR="flows") as generator:
+        made = generator.generate(**call, workflow="mine.json", on_progress=change)
+    assert made.success and entries() == []
 
 
 def test_a_result_of_the_same_server_can_be_the_source_of_a_request_with_a_seed(comfyui_server):

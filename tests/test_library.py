@@ -87,6 +87,14 @@ def test_a_changed_file_counts_at_once(library, tmp_path):
     assert library.content_hash("a.json") == hashlib.sha256(changed).hexdigest() != before
 
 
+def test_a_bindings_file_has_a_content_of_its_own(library, tmp_path):
+    beside = tmp_path / "flows" / "a.bindings.json"
+    beside.write_bytes(b'{"prompt": ["1.text"]}')
+    assert library.bindings_hash("a.json") == hashlib.sha256(beside.read_bytes()).hexdigest()
+    beside.unlink()
+    assert library.bindings_hash("a.json") is None
+
+
 def test_a_relative_folder_is_here_first_and_then_beside_the_installed_code(tmp_path):
     library = WorkflowLibrary("workflows/comfyui")
     assert "t2i_flux.json" in library.names()

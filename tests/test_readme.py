@@ -17,6 +17,7 @@ from image_provider import ERROR_CLASSES
 from image_provider_router import ENTRY_POINT_GROUP, FALLBACK_ERROR_TYPES
 from provider_resting import FIRST_REST, LONGEST_REST
 from routing_rules import parse_rules
+from style_files import load_styles
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -90,8 +91,14 @@ def test_what_is_said_of_rests_is_so():
     assert (FIRST_REST, LONGEST_REST) == (5, 60)
 
 
+def test_styles_as_shown_are_read():
+    (shown,) = (block for block in blocks("toml") if "[cinematic]" in block)
+    Path("styles.toml").write_text(shown, encoding="utf-8")
+    assert load_styles("styles.toml").own_names == ("ink wash",)
+
+
 def test_package_that_declares_a_provider_as_shown_adds_it(tmp_path, monkeypatch):
-    (shown,) = blocks("toml")
+    (shown,) = (block for block in blocks("toml") if "[project" in block)
     ((group, entries),) = tomllib.loads(shown)["project"]["entry-points"].items()
     assert group == ENTRY_POINT_GROUP
     (code,) = (block for block in PYTHON if "def make_provider" in block)

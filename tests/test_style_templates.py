@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from image_provider import ImageGenerationRequest, ImageStyle
-from style_templates import STYLE_TEMPLATES, StyleTemplate, apply_style
+from style_templates import STYLE_TEMPLATES, Styles, StyleTemplate
 
 
 @pytest.mark.parametrize("style", ImageStyle)
 def test_every_style_has_a_template_that_keeps_the_prompt(style):
     assert STYLE_TEMPLATES[style].prompt.count("{prompt}") == 1
-    assert "a red fox" in apply_style(ImageGenerationRequest("a red fox", style=style)).prompt
+    assert "a red fox" in Styles().apply(ImageGenerationRequest("a red fox", style=style)).prompt
 
 
 @pytest.mark.parametrize("style", ImageStyle)
@@ -21,7 +21,7 @@ def test_sizes_of_styles_are_multiples_of_16(style):
 
 def test_without_a_style_the_request_stays_as_it_is():
     request = ImageGenerationRequest("a fox")
-    assert apply_style(request) is request
+    assert Styles().apply(request) is request
 
 
 @pytest.mark.parametrize("text", ["{}", "{prompt}", "{0.__class__}", "a {b} c }{", "%s $x \\1"])
@@ -65,5 +65,43 @@ def test_a_styles_size_gives_way_to_a_size_a_source_and_a_named_workflow(given):
 
 def test_the_callers_request_is_not_changed():
     request = ImageGenerationRequest("a fox", style="cinematic")
-    apply_style(request)
+    Styles().apply(request)
     assert request == ImageGenerationRequest("a fox", style="cinematic")
+
+
+def test_parameters_fill_what_was_left_open_and_a_strength_needs_a_picture():
+    template = StyleTemplate(parameters={"steps": 30, "strength": 0.5, "loras": (("ink", 1.0),)})
+    filled = template.apply(ImageGenerationRequest("a fox"))
+    assert (filled.steps, filled.strength, filled.loras) == (30, None, (("ink", 1.0),))
+    assert filled.from_template == {"steps", "loras"}
+    own = template.apply(ImageGenerationRequest("a fox", steps=8, source_image_url="a.png"))
+    assert (own.steps, own.strength) == (8, 0.5)
+    assert own.from_template == {"strength", "loras"}
+
+
+def test_a_style_is_found_by_its_name_in_any_case_and_an_unknown_one_told_with_all_names():
+    styles = Styles({"My look": StyleTemplate(like=ImageStyle.PORTRAIT)})
+    own = {"style": ImageStyle.PORTRAIT, "style_name": "My look"}
+    assert styles.fields(" my LOOK ") == styles.fields(None, "my look") == own
+    assert styles.fields(style="portrait", own_name="My look") == own
+    built_in = {"style": ImageStyle.CINEMATIC, "style_name": None}
+    for style in ("Cinematic", ImageStyle.CINEMATIC):
+        assert styles.fields(style) == built_in
+    assert styles.fields(None, "cinematic") == built_in
+    assert styles.fields(None) == {"style": None, "style_name": None}
+    for given in (("noir",), (None, "noir")):
+        with pytest.raises(ValueError, match="unknown style 'noir'; there are: .*, My look"):
+            styles.fields(*given)
+    with pytest.raises(TypeError, match="style must be"):
+        styles.fields(3)
+
+
+def test_a_request_that_names_a_style_of_ones_own_gets_all_of_it():
+    template = StyleTemplate(prompt="{prompt}, mine", like=ImageStyle.PORTRAIT)
+    applied = Styles({"My look": template}).apply(
+        ImageGenerationRequest("a fox", style_name="MY look")
+    )
+    assert (applied.prompt, applied.style) == ("a fox, mine", ImageStyle.PORTRAIT)
+    assert applied.style_name == "My look"
+    with pytest.raises(ValueError, match="unknown style 'noir'"):
+        Styles().apply(ImageGenerationRequest("a fox", style_name="noir"))
