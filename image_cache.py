@@ -149,3 +149,12 @@ def _write_image(folder: Path, number: int, image: Mapping[str, Any]) -> dict[st
     (folder / name).write_bytes(data)
     kept = {key: value for key, value in image.items() if key != "bytes"}
     return {**kept, "file": name, "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def cache_entry(file: Path) -> dict[str, Any] | None:
+    """What is told beside a file of the cache; None for any other file."""
+    with suppress(OSError, ValueError, RecursionError):
+        entry = json.loads((file.parent / _ENTRY).read_text(encoding="utf-8"))
+        if isinstance(entry, dict):
+            return entry
+    return None

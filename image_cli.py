@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import batch_cli
 import workflow_cli
+from cli_files import own_workflow, writable_folder
 from cli_shared import FAILED, INTERRUPTED, OK, USAGE, as_text, parse_size, plain, say
 from comfyui.embedded.options import port_number
 from config import Config
@@ -24,12 +26,12 @@ from image_generator import ImageGenerator
 from image_provider import (
     DEFAULT_SIZE,
     FEATURES,
-    ConfigurationError,
     ImageGenerationError,
     ImageGenerationResult,
     ImageStyle,
     ProgressUpdate,
 )
+from recipes import make_again, recipe_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +44,9 @@ _OUR_LOGGERS = (
     "comfyui.servers",
     "comfyui_provider",
     "hosted_providers",
+    "batch_resume",
+    "generator_pickling",
+    "image_batches",
     "image_cache",
     "image_cli",
     "image_generator",
@@ -53,6 +58,8 @@ _TITLE_WIDTH = 28
 _EXAMPLES = """examples:
   image-cli generate "a red fox in the snow" --style cinematic --size 1344x768 -o pictures
   image-cli generate "a winter coat" --image fox.png --mask mask.png --strength 0.8
+  image-cli generate --again pictures/comfyui-01-7.png -o again
+  image-cli batch foxes.csv -o foxes --jobs 4
   image-cli providers
   image-cli workflow check t2i_flux.json --server
   image-cli serve --port 8188
@@ -111,13 +118,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--port", type=port_number, default=8188, help="port on 127.0.0.1 (8188)")
     serve.set_defaults(command=_serve)
+    batch_cli.add_command(commands, common)
     workflow_cli.add_commands(commands, common)
     return parser
 
 
 def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
     generate = commands.add_parser("generate", parents=[common], help="make pictures")
-    _add_request(generate)
+    _add_request(generate, prompt="?")
     generate.add_argument("--negative", metavar="TEXT", help="what the picture must not show")
     generate.add_argument("--style", choices=[style.value for style in ImageStyle])
     generate.add_argument("--image", metavar="FILE", help="picture to start from (path or URL)")
@@ -130,6 +138,9 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
     generate.add_argument("--model", metavar="NAME", help="model file or id")
     generate.add_argument(
         "--workflow", metavar="FILE", help="a file of yours, or a name in the workflow folder"
+    )
+    generate.add_argument(
+        "--again", metavar="FILE", help="make this picture once more, and nothing else"
     )
     generate.add_argument("--no-cache", action="store_true", help="make it even if it is cached")
     generate.set_defaults(command=_generate, refuse=generate.error)
@@ -145,8 +156,8 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
     demo.set_defaults(command=_demo)
 
 
-def _add_request(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
+def _add_request(parser: argparse.ArgumentParser, prompt: str | None = None) -> None:
+    parser.add_argument("prompt", metavar="PROMPT", nargs=prompt, help="what the picture shows")
     parser.add_argument(
         "--size", type=parse_size, metavar="WxH", help="pixels, for example 1024x768"
     )
@@ -159,10 +170,14 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
 
 
 def _generate(args: argparse.Namespace, console: Console) -> int:
+    if args.again is not None:
+        return _again(args, console)
+    if args.prompt is None:
+        args.refuse("the following arguments are required: PROMPT (or --again FILE)")
     if args.mask is not None and args.image is None:
         args.refuse("argument --mask: needs --image, the picture that it is a mask of")
     with ImageGenerator() as generator:
-        folder = _writable(args.output)
+        folder = writable_folder(args.output)
         with _progress(console) as on_progress:
             result = generator.generate(
                 args.prompt,
@@ -175,26 +190,29 @@ def _generate(args: argparse.Namespace, console: Console) -> int:
                 guidance_scale=args.guidance,
                 provider=args.provider,
                 model=args.model,
-                workflow=args.workflow and _own_workflow(args.workflow, generator),
+                workflow=args.workflow
+                and own_workflow(args.workflow, generator.router.providers["comfyui"]),
                 use_cache=not args.no_cache,
                 on_progress=on_progress,
             )
     return _finish(result, folder, console)
 
 
-def _own_workflow(name: str, generator: ImageGenerator) -> str:
-    """The whole path of a file that is there; any other name is one in the workflow folder."""
-    from comfyui_provider import ComfyUIProvider
-
-    comfyui = generator.router.providers["comfyui"]
-    assert isinstance(comfyui, ComfyUIProvider)
-    comfyui.library.allow_absolute = True  # who types a path may read it
-    return os.path.abspath(name) if os.path.isfile(name) else name
+def _again(args: argparse.Namespace, console: Console) -> int:
+    """A picture once more, by what its file or the folder that it lies in tells of it."""
+    if args.prompt is not None:
+        args.refuse("argument --again: the file says what the picture shows; give no PROMPT")
+    recipe = recipe_of(args.again)
+    with ImageGenerator() as generator:
+        folder = writable_folder(args.output)
+        with _progress(console) as on_progress:
+            result = make_again(recipe, generator, on_progress)
+    return _finish(result, folder, console)
 
 
 def _demo(args: argparse.Namespace, console: Console) -> int:
     with _demo_generator(console) as generator:
-        folder = _writable(args.output)
+        folder = writable_folder(args.output)
         with _progress(console) as on_progress:
             result = generator.generate(
                 args.prompt,
@@ -223,18 +241,6 @@ def _demo_generator(console: Console) -> ImageGenerator:
     logging.getLogger("comfyui.servers").setLevel(logging.ERROR)  # its warning says this again
     say(console, "Starting the embedded server: procedural pictures, no model runs.")
     return ImageGenerator(Config({**os.environ, "COMFYUI_SERVER_ADDRESS": "embedded"}))
-
-
-def _writable(folder: str) -> Path:
-    """The folder for the pictures; made now, so that none is made that cannot be kept."""
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{folder} cannot be made a folder: {error.strerror}; choose another with -o"
-        ) from error
-    return path
 
 
 def _request_fields(args: argparse.Namespace) -> dict[str, Any]:

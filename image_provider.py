@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -254,6 +255,8 @@ class ImageProvider(ABC):
 
     provider_name: str
     model: str | None = None
+    concurrent_requests: int = 4
+    """How many requests at once keep it busy: a batch sends no more of its own accord."""
     rebuild: tuple[Callable[..., ImageProvider], tuple[Any, ...]] | None = None
     """How another process makes this provider of its own settings; no keys go into a pickle."""
 
@@ -276,6 +279,9 @@ class ImageProvider(ABC):
     def cache_identity(self, request: ImageGenerationRequest) -> dict[str, str | None]:
         """What beside the request decides the pixels: provider, model, a workflow's content."""
         return {"provider": self.provider_name, "model": request.model or self.model}
+
+    def cancel_work_of(self, threads: Collection[threading.Thread]) -> None:  # noqa: B027
+        """Ends what these threads wait for in `generate`, where the provider can."""
 
     def close(self) -> None:  # noqa: B027 - most providers hold nothing to close
         """Releases connections; the provider is not used after it."""

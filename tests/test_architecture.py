@@ -51,7 +51,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "image_cache": {"image_provider", "image_io"},
     "style_templates": {"image_provider"},
+    "batch_threads": set(),
+    "batch_resume": {"image_provider", "image_cache"},
+    "image_batches": {"image_provider", "batch_resume", "batch_threads"},
+    "generator_pickling": {"image_provider"},
+    "contact_sheets": {"image_provider", "image_io"},
     "image_generator": {
+        "image_batches",
+        "generator_pickling",
+        "contact_sheets",
         "image_provider",
         "config",
         "image_io",
@@ -61,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "style_templates",
     },
     "cli_shared": set(),
-    "cli_files": {"image_provider", "config", "comfyui"},
+    "cli_files": {"image_provider", "config", "comfyui", "comfyui_provider"},
     "cli_servers": {"image_provider", "config", "comfyui"},
     "convert_cli": {"image_provider", "comfyui", "cli_files", "cli_servers", "cli_shared"},
     "workflow_cli": {
@@ -73,7 +81,32 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cli_shared",
         "convert_cli",
     },
+    "recipes": {
+        "image_provider",
+        "comfyui",
+        "comfyui_provider",
+        "image_cache",
+        "batch_resume",
+        "image_generator",
+    },
+    "batch_files": {"image_provider", "cli_shared"},
+    "batch_gallery": {"image_provider", "comfyui", "contact_sheets"},
+    "batch_cli": {
+        "image_provider",
+        "batch_files",
+        "batch_gallery",
+        "batch_resume",
+        "batch_threads",
+        "image_batches",
+        "contact_sheets",
+        "cli_files",
+        "cli_shared",
+        "image_generator",
+    },
     "image_cli": {
+        "batch_cli",
+        "recipes",
+        "cli_files",
         "cli_shared",
         "workflow_cli",
         "image_provider",
@@ -100,9 +133,15 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "websocket": "comfyui/sockets.py",
     "aiohttp": "comfyui/embedded/",
     "dotenv": "config.py",
-    "rich": ("cli_shared.py", "convert_cli.py", "image_cli.py", "workflow_cli.py"),
+    "rich": ("batch_cli.py", "cli_shared.py", "convert_cli.py", "image_cli.py", "workflow_cli.py"),
 }
-PRINTERS = ("convert_cli.py", "hosted_providers/table.py", "image_cli.py", "workflow_cli.py")
+PRINTERS = (
+    "batch_cli.py",
+    "convert_cli.py",
+    "hosted_providers/table.py",
+    "image_cli.py",
+    "workflow_cli.py",
+)
 PURE_MODULES = {
     f"comfyui/{name}.py"
     for name in ("binding", "events", "fitting", "object_info", "survey", "workflow")
