@@ -62,7 +62,11 @@ a { color: var(--link); }
 a:focus-visible, summary:focus-visible, input:focus-visible {
   outline: 3px solid var(--link); outline-offset: -3px; }
 body:has(#failed:checked) article:not(.failed) { display: none; }
-@media (max-width: 600px) { body { padding: 14px 12px 32px; } }
+@media (max-width: 600px) {
+  body { padding: 14px 12px 32px; }
+  a.place { aspect-ratio: auto; padding: 0; min-height: 60px; }
+  a.place img { position: static; width: auto; height: auto; max-width: 100%; }
+}
 @media print {
   article { break-inside: avoid; content-visibility: visible; }
   fieldset { display: none; }

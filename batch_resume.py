@@ -145,6 +145,7 @@ class _FileStore(BatchStore):
     ) -> None:
         super().__init__()
         self._path, self._file, self._folder = path, file, pictures_folder(path)
+        self._has_folder = False
         self._synced = time.monotonic()
         header = {"batch": _FORMAT, "requests": len(requests), "fingerprint": fingerprint(requests)}
         try:
@@ -207,12 +208,16 @@ class _FileStore(BatchStore):
             return image
         seed = "" if image.get("seed") is None else f"-{image['seed']}"
         stem, suffix = _UNSAFE.sub("-", stem + seed), file_suffix(image)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._has_folder:
+            self._folder.mkdir(exist_ok=True)
+            self._has_folder = True
         path, attempt = self._folder / f"{stem}{suffix}", 1
-        while path.exists() and path.read_bytes() != data:
+        while is_there := path.exists():
+            if path.read_bytes() == data:
+                break
             attempt += 1
             path = self._folder / f"{stem}-{attempt}{suffix}"
-        if not path.exists():
+        if not is_there:
             draft = self._folder / f"{_DRAFT}{os.getpid()}"
             draft.write_bytes(data)
             os.replace(draft, path)

@@ -28,10 +28,14 @@ from image_provider import (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one picture was made: a workflow's graph, or else the arguments of `generate`."""
+    """How one picture was made: a workflow's graph, or else the arguments of `generate`.
+
+    The prompt of a request that the cache kept `has_template`: that of its style is in it already.
+    """
 
     graph: dict[str, Any] | None = None
     request: dict[str, Any] | None = None
+    has_template: bool = False
 
 
 def recipe_of(file: str) -> Recipe:
@@ -44,10 +48,12 @@ def recipe_of(file: str) -> Recipe:
     graph = _embedded_graph(data) if is_picture(data) else None
     if graph is not None:
         return Recipe(graph=graph)
-    for entry in (cache_entry(path), batch_entry(path)):
-        for image in entry.get("images", ()) if entry is not None else ():
-            if entry is not None and image.get("file") == path.name and entry.get("recipe"):
-                return Recipe(request=_request(entry["recipe"], image.get("seed")))
+    found = _request(cache_entry(path), path.name)
+    if found is not None:
+        return Recipe(request=found, has_template=True)
+    found = _request(batch_entry(path), path.name)
+    if found is not None:
+        return Recipe(request=found)
     raise InvalidRequestError(
         f"{file} does not tell how it was made: ComfyUI writes that into its pictures, other "
         "providers do not, and it is lost when a picture is edited; a file in the cache or in the "
@@ -61,7 +67,9 @@ def make_again(
     """The picture once more, never out of the cache; a failure is a result."""
     if recipe.graph is None:
         arguments = dict(recipe.request or {})
-        return generator.generate(**arguments, use_cache=False, on_progress=on_progress)
+        prompt = arguments.pop("prompt")
+        make = generator.generate_from_flux_prompt if recipe.has_template else generator.generate
+        return make(prompt, **arguments, use_cache=False, on_progress=on_progress)
     from comfyui_provider import ComfyUIProvider
 
     comfyui = generator.router.providers["comfyui"]
@@ -80,11 +88,17 @@ def _embedded_graph(data: bytes) -> dict[str, Any] | None:
     return None
 
 
-def _request(recipe: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
-    """The arguments for one picture of a result, by the same provider and model."""
-    request = {**recipe["request"], "num_images": 1, "provider": recipe["provider"]}
-    if seed is not None:
-        request["seed"] = seed
-    if recipe.get("model") and not recipe.get("workflow"):
-        request.setdefault("model", recipe["model"])
-    return request
+def _request(entry: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:
+    """The arguments for the picture `name` of a result alone, by the same provider and model."""
+    if entry is None or not entry.get("recipe"):
+        return None
+    recipe = entry["recipe"]
+    for image in entry.get("images", ()):
+        if image.get("file") == name and recipe.get("request", {}).get("prompt") is not None:
+            request = {**recipe["request"], "num_images": 1, "provider": recipe["provider"]}
+            if image.get("seed") is not None:
+                request["seed"] = image["seed"]
+            if recipe.get("model") and not recipe.get("workflow"):
+                request.setdefault("model", recipe["model"])
+            return request
+    return None
