@@ -206,13 +206,18 @@ class ImageGenerationResult:
             ) from error
 
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Writes every image into `directory`, named in their order; no file is overwritten."""
+        """Writes every image into `directory`; no file is overwritten.
+
+        Their names go on behind those that are there, as provider-00001-seed.png: sorted by name,
+        one result after another stands as it was saved.
+        """
         paths, folder = [], Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        for number, image in enumerate(self.images, start=1):
+        name = _UNSAFE.sub("-", self.provider)
+        for number, image in enumerate(self.images, start=_last_number(folder, name) + 1):
             if image.get("bytes") is not None:
                 seed = "" if image.get("seed") is None else f"-{image['seed']}"
-                stem = _UNSAFE.sub("-", f"{self.provider}-{number:02}{seed}")
+                stem = f"{name}-{number:05}{_UNSAFE.sub('-', seed)}"
                 paths.append(_write_new(folder, stem, image))
         return paths
 
@@ -234,6 +239,13 @@ def file_suffix(image: Mapping[str, Any]) -> str:
     known = FILE_SUFFIXES.get(image.get("mime_type") or "")
     own = os.path.splitext(str(image.get("filename") or ""))[1].lower()
     return known or (own if own in _OWN_SUFFIXES else ".bin")
+
+
+def _last_number(folder: Path, name: str) -> int:
+    """The highest number of the files that `save` named so in a folder; 0 without any."""
+    numbered = re.compile(rf"{re.escape(name)}-(\d{{5,18}})(?!\d)")
+    found = (numbered.match(entry) for entry in os.listdir(folder))
+    return max((int(match[1]) for match in found if match), default=0)
 
 
 def _write_new(folder: Path, stem: str, image: Mapping[str, Any]) -> Path:
