@@ -150,18 +150,16 @@ class _FileStore(BatchStore):
         header = {"batch": _FORMAT, "requests": len(requests), "fingerprint": fingerprint(requests)}
         try:
             file.seek(0)
-            text = file.read()
-            if text.strip():
-                self._take_up(text, header)
-            if text and not text.endswith(b"\n"):
-                file.write(b"\n")
-            if not text.strip():
+            first = file.readline()
+            if not first:
                 self._write(header)
+            elif not self._take_up(first, header):
+                file.write(b"\n")
         except OSError as error:
             raise _unusable(path, error) from error
 
-    def _take_up(self, text: bytes, header: Mapping[str, Any]) -> None:
-        first, *lines = text.split(b"\n")
+    def _take_up(self, first: bytes, header: Mapping[str, Any]) -> bool:
+        """Reads what was made; False when the last line is torn."""
         found = _parsed(first)
         if not isinstance(found, dict) or found.get("batch") != _FORMAT:
             raise ConfigurationError(
@@ -174,19 +172,19 @@ class _FileStore(BatchStore):
                 f"{header['requests']}); give these to go on with it, or another path as resume to "
                 "begin anew"
             )
-        for number, line in enumerate(lines, start=2):
-            if not line.strip():
-                continue
+        line = first
+        for number, line in enumerate(self._file, start=2):
             try:
                 place, result = _read_line(_parsed(line), self._folder)
                 if not 0 <= place < header["requests"]:
                     raise ValueError(f"there is no request {place}")
             except (OSError, ValueError, KeyError, TypeError) as error:
-                level = logging.DEBUG if number == len(lines) + 1 else logging.WARNING
+                level = logging.WARNING if line.endswith(b"\n") else logging.DEBUG
                 told = "%s, line %d cannot be used, its request is made again: %s"
                 logger.log(level, told, self._path, number, error)
             else:
                 self.made[place] = result
+        return line.endswith(b"\n")
 
     def keep(self, place: int, result: ImageGenerationResult) -> ImageGenerationResult:
         """Writes pictures and line; raises ConfigurationError when the disk does not take them."""

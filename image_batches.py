@@ -12,6 +12,7 @@ import os
 import queue
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Executor, Future, wait
 from dataclasses import dataclass, fields, replace
@@ -151,7 +152,10 @@ class _Worker:
     def __reduce__(self) -> Any:
         return _Worker, (self._make,)
 
-    def __call__(self, request: ImageGenerationRequest, use_cache: Any) -> ImageGenerationResult:
+    def __call__(
+        self, request: ImageGenerationRequest, use_cache: Any, task: object
+    ) -> ImageGenerationResult:
+        """`task` tells it from the same request again, of which Dask would make only one."""
         thread = threading.current_thread()
         with self._lock:
             self._threads.add(thread)
@@ -179,6 +183,7 @@ class _Batch:
         self._worker = worker
         self._store = store
         self._report = report
+        self._name = uuid.uuid4().hex
         self._results: list[ImageGenerationResult | None] = [None] * len(items)
         self._futures: dict[int, Future[ImageGenerationResult]] = {}
         # A fraction tells of a request at work, a Future of one that has ended.
@@ -212,7 +217,9 @@ class _Batch:
             future.set_result(ImageGenerationResult.failed(item.problem, _NOBODY))
         else:
             try:
-                future = executor.submit(self._worker, self._told_of(place), item.use_cache)
+                future = executor.submit(
+                    self._worker, self._told_of(place), item.use_cache, (self._name, place)
+                )
             except Exception as error:  # noqa: BLE001 - one that is broken or shut down
                 future.set_exception(error)
         self._futures[place] = future

@@ -116,7 +116,10 @@ def test_workers_of_dask_use_the_server_of_their_own_settings(comfyui_server):
             client.run(use_server, server.address, workers=[worker])
         with ImageGenerator() as generator, client.get_executor() as executor:
             results = generator.generate_many(requests, executor, resume="foxes.jsonl")
+            alike = [{"prompt": "a fox", "provider": "comfyui", **SMALL}] * 4
+            others = generator.generate_many(alike, executor)
     assert [result.error for result in results] == [None] * 6
     assert [result.images[0]["seed"] for result in results] == list(range(6))
     assert all(result.get_image_bytes() for result in results)
+    assert len({result.get_image_bytes() for result in others}) == 4
     assert [server.stats.posts > 0 for server in servers] == [True, True]

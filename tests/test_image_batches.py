@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -142,6 +143,19 @@ def test_a_given_executor_gets_so_many_at_once_and_no_more():
     number = 2 * MOST_IN_FLIGHT
     results = run_alone(map(str, range(number)), lambda request, _: success(), executor=executor)
     assert executor.most == MOST_IN_FLIGHT and len(results) == number
+
+
+def test_the_same_request_again_is_another_task():
+    tasks = []
+
+    class Noting(Inline):
+        def submit(self, fn, /, *args, **kwargs):
+            tasks.append(args)
+            return super().submit(fn, *args, **kwargs)
+
+    for _ in range(2):
+        run_alone(["a fox"] * 2, lambda request, _: success(), executor=Noting())
+    assert len({pickle.dumps(task) for task in tasks}) == 4
 
 
 def test_our_own_threads_are_as_many_as_keep_the_servers_busy():

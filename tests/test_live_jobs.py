@@ -78,6 +78,15 @@ def test_a_job_that_ends_all_does_not_wait_for_itself():
     assert future.result(PATIENCE) is RESULT
 
 
+def test_only_the_jobs_of_these_threads_are_cancelled():
+    jobs, mine = LiveJobs(), threading.Thread()
+    tokens = [CancelToken(), CancelToken()]
+    jobs.enter(tokens[0], mine)
+    jobs.enter(tokens[1], threading.Thread())
+    jobs.cancel_of([mine])
+    assert [token.cancelled for token in tokens] == [True, False]
+
+
 def test_later_jobs_are_left_alone():
     jobs = LiveJobs()
     assert jobs.end(0)
