@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -24,8 +23,9 @@ class CountingProvider(ImageProvider):
 
     provider_name = "counting"
 
-    def __init__(self):
+    def __init__(self, folder=None):
         self.calls = 0
+        self.folder = folder
 
     def generate(self, request):
         self.calls += 1
@@ -39,7 +39,8 @@ class CountingProvider(ImageProvider):
         return {}
 
     def close(self):
-        Path(f"closed-{os.getpid()}").touch()
+        if self.folder is not None:
+            (self.folder / f"closed-{os.getpid()}").touch()
 
 
 def use_server(address):
@@ -57,8 +58,10 @@ def other_process(address):
     )
 
 
-def test_a_process_has_one_generator_of_its_own_settings_closed_at_its_end(comfyui_server):
-    generator = make_generator(CountingProvider(), COMFYUI_SERVER_ADDRESS="127.0.0.1:9")
+def test_a_process_has_one_generator_of_its_own_settings_closed_at_its_end(
+    comfyui_server, tmp_path
+):
+    generator = make_generator(CountingProvider(tmp_path), COMFYUI_SERVER_ADDRESS="127.0.0.1:9")
     counted = [{"prompt": "a fox", "provider": "counting"}] * 4
     drawn = [{"prompt": "a fox", "provider": "comfyui", "seed": seed, **SMALL} for seed in (5, 6)]
     progress = []
@@ -69,7 +72,7 @@ def test_a_process_has_one_generator_of_its_own_settings_closed_at_its_end(comfy
     assert [entry["calls"] for entry in told] == [1, 2, 3, 4]
     assert {entry["listens"] for entry in told} == {False}
     (process,) = {entry["process"] for entry in told}
-    assert process != os.getpid() and Path(f"closed-{process}").exists()
+    assert process != os.getpid() and (tmp_path / f"closed-{process}").exists()
     assert [result.images[0]["seed"] for result in results[4:]] == [5, 6], results[4].error
     assert comfyui_server.stats.posts == 2
     assert [update.done for update in progress] == list(range(7))
@@ -79,6 +82,8 @@ def test_no_key_goes_along():
     environ = {"OPENAI_API_KEY": "sk-private", "COMFYUI_API_KEY": "token-private"}
     pickled = pickle.dumps(ImageGenerator(Config(environ, None)))
     assert b"private" not in pickled
+    with pickle.loads(pickled) as copy:  # there is no key here
+        assert list(copy.router.providers) == ["comfyui"]
 
 
 def test_in_one_process_it_is_the_same_generator_with_the_callers_rules():

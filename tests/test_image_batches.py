@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import queue
 import threading
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -35,21 +36,29 @@ def seeds_of(results):
     return [result.images[0]["seed"] if result.success else result.error for result in results]
 
 
-class Collecting(Executor):
-    """Runs nothing before it has all that a batch gives it at once."""
+class Late(Executor):
+    """Runs nothing before it has had a batch's first load for a while."""
 
     def __init__(self):
         self.most = 0
-        self.ends = []
+        self._ends = queue.SimpleQueue()
+        self._is_overloaded = threading.Event()
+        self._runner = threading.Thread(target=self._run, daemon=True)
 
     def submit(self, fn, /, *args, **kwargs):
         future = Future()
-        self.ends.append(lambda: future.set_result(fn(*args, **kwargs)))
-        self.most = max(self.most, len(self.ends))
-        if len(self.ends) >= MOST_IN_FLIGHT:
-            while self.ends:
-                self.ends.pop(0)()
+        self._ends.put(lambda: future.set_result(fn(*args, **kwargs)))
+        self.most = max(self.most, self._ends.qsize())
+        if self.most == MOST_IN_FLIGHT and not self._runner.is_alive():
+            self._runner.start()
+        if self.most > MOST_IN_FLIGHT:
+            self._is_overloaded.set()
         return future
+
+    def _run(self):
+        self._is_overloaded.wait(0.2)
+        while True:
+            self._ends.get()()
 
 
 class Inline(Executor):
@@ -139,7 +148,7 @@ def test_an_empty_batch_is_none():
 
 
 def test_a_given_executor_gets_so_many_at_once_and_no_more():
-    executor = Collecting()
+    executor = Late()
     number = 2 * MOST_IN_FLIGHT
     results = run_alone(map(str, range(number)), lambda request, _: success(), executor=executor)
     assert executor.most == MOST_IN_FLIGHT and len(results) == number
@@ -278,6 +287,27 @@ def test_ctrl_c_ends_what_runs_keeps_what_is_made_and_is_raised():
     assert 2 <= len(provider.requests) <= 3
     lines = Path("foxes.jsonl").read_text("utf-8").splitlines()
     assert len(lines) - 1 == len(provider.requests)
+
+
+def test_what_an_executor_begins_after_the_end_is_not_made():
+    begun = []
+
+    class Slow(Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            future = Future()
+            future.set_running_or_notify_cancel()
+            begun.append(lambda: fn(*args, **kwargs))
+            return future
+
+    made = []
+    with pytest.raises(KeyboardInterrupt):
+        run_alone(
+            [ImageGenerationRequest("a fox"), 7],
+            lambda request, _: made.append(request),
+            executor=Slow(),
+            on_progress=interrupt_at(1),
+        )
+    assert begun[0]().error_type == "cancelled" and made == []
 
 
 def test_ten_thousand_go_on_where_they_were():
