@@ -87,8 +87,9 @@ def _batch(args: argparse.Namespace, console: Console) -> int:
     resume = Path(args.resume) if args.resume else folder / _RESUME
     with ImageGenerator() as generator:
         results = _made(requests, generator, resume, args, console)
-    sheets = _write_sheets(results, folder)
-    gallery = _write_gallery(Path(args.file).stem, requests, results, folder)
+    with console.status("drawing contact sheets and gallery"):
+        sheets = _write_sheets(results, folder)
+        gallery = _write_gallery(Path(args.file).stem, requests, results, folder)
     if args.json:
         print(json.dumps(_told(results, sheets, gallery), indent=2))
     else:

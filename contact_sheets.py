@@ -114,10 +114,10 @@ def thumbnail(image: dict[str, Any], side: int) -> Image | None:
     """
     from image_io.source_images import load_source
 
-    data = image.get("bytes")
-    if not isinstance(data, bytes) or image.get("kind"):
-        return None
     try:
+        data = image.get("bytes")
+        if not isinstance(data, bytes) or image.get("kind"):
+            return None
         loaded = load_source(data, roots=()).image
     except ImageGenerationError:
         return None

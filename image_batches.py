@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import queue
 import threading
 import time
@@ -41,6 +42,8 @@ _AWAKE_SECONDS = 0.5
 """On Windows a wait is not ended by Ctrl-C, so none is longer."""
 _CANCEL_ROUNDS, _CANCEL_SECONDS = 100, 0.1
 """How often running jobs are cancelled until they have ended, and the pause between."""
+_TOLD_ROUND = 10
+"""When the caller is told of the wait: a hosted model's answer may take it."""
 _FIELDS = frozenset(field.name for field in fields(ImageGenerationRequest)) - {"from_template"}
 _NOBODY = "router"
 """Whose failure it is when no provider was asked."""
@@ -141,7 +144,7 @@ def _item_of(given: dict[str, Any]) -> BatchItem:
 
 
 class _Worker:
-    """Makes one request after the other; in another process without the ties to this one."""
+    """Makes one request after the other; another process gets an `_Elsewhere` in its place."""
 
     def __init__(self, make: Make) -> None:
         self._make = make
@@ -150,7 +153,7 @@ class _Worker:
         self.stopped = False
 
     def __reduce__(self) -> Any:
-        return _Worker, (self._make,)
+        return _Elsewhere, (pickle.dumps(self._make),)
 
     def __call__(
         self, request: ImageGenerationRequest, use_cache: Any, task: object
@@ -171,6 +174,23 @@ class _Worker:
         """Those of this process that are at work."""
         with self._lock:
             return list(self._threads)
+
+
+class _Elsewhere:
+    """What makes a request in another process.
+
+    It is unpickled at each call and not before: what fails there, such as a setting of that
+    machine, fails the request and does not end the process.
+    """
+
+    def __init__(self, packed: bytes) -> None:
+        self._packed = packed
+
+    def __call__(
+        self, request: ImageGenerationRequest, use_cache: Any, task: object
+    ) -> ImageGenerationResult:
+        make: Make = pickle.loads(self._packed)
+        return make(request, use_cache)
 
 
 class _Batch:
@@ -263,10 +283,15 @@ class _Batch:
         self._worker.stopped = True
         for future in self._futures.values():
             future.cancel()
-        for _ in range(_CANCEL_ROUNDS):
+        for number in range(_CANCEL_ROUNDS):
             threads = self._worker.threads()
             if not threads:
                 break
+            if number == _TOLD_ROUND:
+                told = (
+                    "%d request(s) still run and are waited for a little; Ctrl-C again ends at once"
+                )
+                logger.warning(told, len(threads))
             cancel(threads)  # again each time: one may have begun its job just now
             time.sleep(_CANCEL_SECONDS)
         wait(self._futures.values(), timeout=_CANCEL_SECONDS)

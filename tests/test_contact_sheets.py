@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from batch_resume import StoredImage
 from contact_sheets import PAGE, cells_of, contact_sheet, counted, thumbnail, thumbnail_jpeg
 from image_generator import ImageGenerator
 from image_provider import ImageGenerationResult, ProviderUnavailableError
@@ -89,6 +90,12 @@ def test_what_cannot_be_shown_has_a_cell_too():
     assert [cell.instead for cell in cells] == ["video", *["cannot be shown"] * 2, "nothing"]
     assert thumbnail_jpeg(film, 8) is None
     contact_sheet([result_of(film, broken, elsewhere), result_of()])
+
+
+def test_a_stored_picture_that_is_gone_has_a_cell_too(tmp_path):
+    gone = StoredImage({"seed": 7}, tmp_path / "gone.png", "")
+    assert thumbnail(gone, 8) is None
+    contact_sheet([result_of(gone)])
 
 
 def test_cells_are_numbered_by_their_results():

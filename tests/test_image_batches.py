@@ -154,6 +154,20 @@ def test_a_given_executor_gets_so_many_at_once_and_no_more():
     assert executor.most == MOST_IN_FLIGHT and len(results) == number
 
 
+def test_a_setting_of_another_machine_that_is_wrong_fails_the_request_there(monkeypatch):
+    class Pickling(Inline):
+        def submit(self, fn, /, *args, **kwargs):
+            fn, args = pickle.loads(pickle.dumps((fn, args)))
+            with ThreadPoolExecutor(1) as executor:
+                return executor.submit(fn, *args)
+
+    generator = make_generator(FakeProvider())
+    generator.router.routing_rules["default_provider"] = "of this test"
+    monkeypatch.setenv("COMFYUI_READ_TIMEOUT", "soon")
+    (result,) = generator.generate_many(["a fox"], Pickling())
+    assert result.error_type == "configuration" and "COMFYUI_READ_TIMEOUT" in result.error
+
+
 def test_the_same_request_again_is_another_task():
     tasks = []
 
