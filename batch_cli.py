@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -40,7 +41,7 @@ _MOST_TOLD = 5
 _ARGUMENTS = tuple(name for name in FIELDS if name != "size")
 
 _HELP = f"""A CSV file has a header with the names of its columns, a JSONL file an object a line.
-They may have: {", ".join(FIELDS)}.
+{fill(f"They may have: {', '.join(FIELDS)}.", 95)}
 Only prompt is needed; size is WIDTHxHEIGHT, an empty cell is not given, loras and extra are JSON.
 
   prompt,style,size,seed

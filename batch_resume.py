@@ -73,6 +73,12 @@ class StoredImage(dict[str, Any]):
     def copy(self) -> dict[str, Any]:
         return dict(self)
 
+    def __or__(self, other: Any) -> Any:
+        return dict(self) | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | dict(self)
+
     def __eq__(self, other: object) -> bool:
         return dict(self) == (dict(other) if isinstance(other, StoredImage) else other)
 

@@ -167,6 +167,7 @@ def test_an_image_reads_its_bytes_however_it_is_asked(image):
     assert image["bytes"] == image.get("bytes") == png(1)
     assert dict(image) == {**image} == image.copy() == plain == image
     assert dict(image.items()) == plain and list(image.values()) == list(plain.values())
+    assert image | {"seed": 1} == {"seed": 1} | image == plain
     assert image != {**plain, "seed": 2} and image.get("colour", "none") == "none"
     assert set(image) == set(plain) and "bytes" in image
 
