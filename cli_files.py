@@ -1,4 +1,4 @@
-"""What commands read and write: workflow files, and files put in place whole.
+"""What commands read and write: workflow files, folders, and files put in place whole.
 
 Owns the names that a user may give for a workflow. Knows no command.
 """
@@ -12,7 +12,7 @@ from comfyui.library import WorkflowLibrary
 from comfyui.object_info import ObjectInfo
 from comfyui.workflow import Workflow
 from config import Config
-from image_provider import ConfigurationError, WorkflowError
+from image_provider import ConfigurationError, ImageProvider, WorkflowError
 
 FILE_HELP = "a file of yours, or a name in the workflow folder"
 
@@ -30,6 +30,27 @@ def load_workflow(file: str, info: ObjectInfo | None) -> Workflow:
         f"({library.folder}), which has: {', '.join(names[:20]) or 'no workflow at all'}",
         file=file,
     )
+
+
+def own_workflow(name: str, comfyui: ImageProvider) -> str:
+    """The whole path of a file that is there; any other name is one in the workflow folder."""
+    from comfyui_provider import ComfyUIProvider
+
+    assert isinstance(comfyui, ComfyUIProvider)
+    comfyui.library.allow_absolute = True  # who types a path may read it
+    return os.path.abspath(name) if os.path.isfile(name) else name
+
+
+def writable_folder(folder: str) -> Path:
+    """The folder for the pictures; made now, so that none is made that cannot be kept."""
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} cannot be made a folder: {error.strerror}; choose another with -o"
+        ) from error
+    return path
 
 
 def write_whole(file: str, text: str) -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -58,6 +59,8 @@ logger = logging.getLogger(__name__)
 
 _DRAWN_SEED_BITS = 53
 """A drawn seed stays whole in the editor, which keeps numbers as 64-bit floats."""
+_AT_ONCE = 2
+"""Jobs for each server that keep it busy: the next one waits there while one is fetched."""
 _MODES = ("T2I", "I2I", "INPAINT")
 _PREVIEW_METHODS = ("auto", "latent2rgb", "taesd", "none")
 _ORG_KEY = "api_key_comfy_org"
@@ -111,6 +114,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         self._extra_data = {name: value for name, value in sent.items() if value is not None}
         self._source_roots = as_roots(source_roots)
         self._servers = Servers(server_address, api_key, self._make_client)
+        self.concurrent_requests = _AT_ONCE * self._servers.number
         self._live = LiveJobs()
         named = {"t2i": default_workflow, "i2i": i2i_workflow, "inpaint": inpaint_workflow}
         configured = {mode: name for mode, name in named.items() if name}
@@ -147,6 +151,10 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         """
         self._live.end()
         self._servers.close()
+
+    def cancel_work_of(self, threads: Collection[threading.Thread]) -> None:
+        """Cancels, on the server too, what these threads wait for."""
+        self._live.cancel_of(threads)
 
     # Generating
 

@@ -12,7 +12,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli_completers import folders, nothing, provider_names, style_names, workflow_names
+from cli_completers import files, folders, nothing, provider_names, style_names, workflow_names
+from cli_files import own_workflow, writable_folder
 from cli_progress import show_progress
 from cli_shared import FAILED, OK, add_command, add_json, completes, parse_size, print_json, say
 from config import Config
@@ -23,6 +24,7 @@ from image_provider import (
     ImageGenerationResult,
     ImageStyle,
 )
+from recipes import make_again, recipe_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,8 +44,9 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
         "make pictures",
         '"a red fox in the snow" --style cinematic --size 1344x768 -o pictures',
         '"a winter coat" --image fox.png --mask mask.png --strength 0.8',
+        "--again pictures/comfyui-00001-7.png -o again",
     )
-    _add_request(generate)
+    _add_request(generate, prompt="?")
     generate.add_argument("--negative", metavar="TEXT", help="what the picture must not show")
     styles = ", ".join(style.value for style in ImageStyle)
     style = generate.add_argument(
@@ -66,6 +69,10 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
     completes(provider, provider_names)
     completes(model, nothing)
     completes(workflow, workflow_names)
+    again = generate.add_argument(
+        "--again", metavar="FILE", help="make this picture once more, and nothing else"
+    )
+    completes(again, files)
     generate.add_argument("--no-cache", action="store_true", help="make it even if it is cached")
     generate.set_defaults(command=_generate, refuse=generate.error)
 
@@ -82,9 +89,11 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
     demo.set_defaults(command=_demo)
 
 
-def _add_request(parser: argparse.ArgumentParser) -> None:
-    prompt = parser.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
-    completes(prompt, nothing)
+def _add_request(parser: argparse.ArgumentParser, prompt: str | None = None) -> None:
+    words = parser.add_argument(
+        "prompt", metavar="PROMPT", nargs=prompt, help="what the picture shows"
+    )
+    completes(words, nothing)
     parser.add_argument(
         "--size", type=parse_size, metavar="WxH", help="pixels, for example 1024x768"
     )
@@ -104,10 +113,14 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
 
 
 def _generate(args: argparse.Namespace, console: Console) -> int:
+    if args.again is not None:
+        return _again(args, console)
+    if args.prompt is None:
+        args.refuse("the following arguments are required: PROMPT (or --again FILE)")
     if args.mask is not None and args.image is None:
         args.refuse("argument --mask: needs --image, the picture that it is a mask of")
     with ImageGenerator(_config(args)) as generator:
-        folder = _writable(args.output)
+        folder = writable_folder(args.output)
         with show_progress(console, preview=args.preview) as on_progress:
             result = generator.generate(
                 args.prompt,
@@ -120,26 +133,29 @@ def _generate(args: argparse.Namespace, console: Console) -> int:
                 guidance_scale=args.guidance,
                 provider=args.provider,
                 model=args.model,
-                workflow=args.workflow and _own_workflow(args.workflow, generator),
+                workflow=args.workflow
+                and own_workflow(args.workflow, generator.router.providers["comfyui"]),
                 use_cache=not args.no_cache,
                 on_progress=on_progress,
             )
     return _finish(result, folder, args.json, console)
 
 
-def _own_workflow(name: str, generator: ImageGenerator) -> str:
-    """The whole path of a file that is there; any other name is one in the workflow folder."""
-    from comfyui_provider import ComfyUIProvider
-
-    comfyui = generator.router.providers["comfyui"]
-    assert isinstance(comfyui, ComfyUIProvider)
-    comfyui.library.allow_absolute = True  # who types a path may read it
-    return os.path.abspath(name) if os.path.isfile(name) else name
+def _again(args: argparse.Namespace, console: Console) -> int:
+    """A picture once more, by what its file or the folder that it lies in tells of it."""
+    if args.prompt is not None:
+        args.refuse("argument --again: the file says what the picture shows; give no PROMPT")
+    recipe = recipe_of(args.again)
+    with ImageGenerator(_config(args)) as generator:
+        folder = writable_folder(args.output)
+        with show_progress(console, preview=args.preview) as on_progress:
+            result = make_again(recipe, generator, on_progress)
+    return _finish(result, folder, args.json, console)
 
 
 def _demo(args: argparse.Namespace, console: Console) -> int:
     with _demo_generator(args, console) as generator:
-        folder = _writable(args.output)
+        folder = writable_folder(args.output)
         with show_progress(console, preview=args.preview) as on_progress:
             result = generator.generate(
                 args.prompt,
@@ -176,18 +192,6 @@ def _demo_generator(args: argparse.Namespace, console: Console) -> ImageGenerato
     logging.getLogger("comfyui.servers").setLevel(logging.ERROR)  # its warning says this again
     say(console, "Starting the embedded server: procedural pictures, no model runs.")
     return ImageGenerator(_config(args, COMFYUI_SERVER_ADDRESS="embedded"))
-
-
-def _writable(folder: str) -> Path:
-    """The folder for the pictures; made now, so that none is made that cannot be kept."""
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{folder} cannot be made a folder: {error.strerror}; choose another with -o"
-        ) from error
-    return path
 
 
 def _request_fields(args: argparse.Namespace) -> dict[str, Any]:

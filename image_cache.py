@@ -153,3 +153,12 @@ def _move(source: str, target: str) -> None:
         else:
             return
     os.replace(source, target)
+
+
+def cache_entry(file: Path) -> dict[str, Any] | None:
+    """What is told beside a file of the cache; None for any other file."""
+    with suppress(OSError, ValueError, RecursionError):
+        entry = json.loads((file.parent / ENTRY).read_text(encoding="utf-8"))
+        if isinstance(entry, dict):
+            return entry
+    return None

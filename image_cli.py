@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import batch_cli
 import cache_cli
 import completion_cli
 import doctor_cli
@@ -42,11 +43,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("image_cli")  # also when run as __main__
 
 _OUR_LOGGERS = (
+    "batch_resume",
     "comfyui",
     "comfyui.embedded",
     "comfyui.servers",
     "comfyui_provider",
+    "generator_pickling",
     "hosted_providers",
+    "image_batches",
     "image_cache",
     "image_cli",
     "image_generator",
@@ -57,6 +61,8 @@ _OUR_LOGGERS = (
 _EXAMPLES = """examples:
   image-cli generate "a red fox in the snow" --style cinematic --size 1344x768 -o pictures
   image-cli generate "a winter coat" --image fox.png --mask mask.png --strength 0.8
+  image-cli generate --again pictures/comfyui-00001-7.png -o again
+  image-cli batch foxes.csv -o foxes --jobs 4
   image-cli doctor
   image-cli models loras
   image-cli workflow check t2i_flux.json --server
@@ -120,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     generate_cli.add_commands(commands, common)
+    batch_cli.add_commands(commands, common)
     providers_cli.add_commands(commands, common)
     models_cli.add_commands(commands, common)
     doctor_cli.add_commands(commands, common)

@@ -7,11 +7,17 @@ router. Knows no HTTP and no provider.
 from __future__ import annotations
 
 import logging
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from config import Config
+from generator_pickling import PerProcess, packed, unpacked
+from image_batches import BatchCallback, run_batch
 from image_cache import ImageCache, cache_key
 from image_provider import (
     DEFAULT_SIZE,
@@ -25,6 +31,9 @@ from image_provider import (
 from image_provider_router import ImageProviderRouter
 from provider_asking import Candidate
 from style_files import load_styles
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +97,7 @@ class ImageGenerator:
         "any" those without one too. The result's `recipe["request"]` has these arguments, to call
         it with again. Raises TypeError or ValueError for arguments that no request could have.
         """
-        request = self._request(
+        request = self.build_request(
             prompt,
             style,
             width=width,
@@ -101,7 +110,72 @@ class ImageGenerator:
             strength=strength,
             **kwargs,
         )
+        return self.generate_request(request, use_cache)
+
+    def build_request(
+        self, prompt: str, style: str | ImageStyle | None = None, **kwargs: Any
+    ) -> ImageGenerationRequest:
+        """The request that `generate` makes of its arguments, before the style's template.
+
+        Raises TypeError or ValueError for arguments that no request could have.
+        """
+        unknown = sorted(set(kwargs) - _FURTHER_FIELDS)
+        if unknown:
+            raise TypeError(f"no field of a request: {', '.join(unknown)}")
+        kwargs |= self.styles.fields(style, kwargs.get("style_name"))
+        return ImageGenerationRequest(prompt, **kwargs)
+
+    def generate_request(
+        self, request: ImageGenerationRequest, use_cache: UseCache = True
+    ) -> ImageGenerationResult:
+        """`generate` for a request that is there already."""
         return _as_called(self._generate(self.styles.apply(request), use_cache), request)
+
+    def generate_many(
+        self,
+        requests: Iterable[ImageGenerationRequest | Mapping[str, Any] | str],
+        executor: Executor | None = None,
+        on_progress: BatchCallback | None = None,
+        resume: str | os.PathLike[str] | None = None,
+    ) -> list[ImageGenerationResult]:
+        """`generate` for each request, many at once: the results in order, failures among them.
+
+        A request is an ImageGenerationRequest, a dict of `generate`'s arguments, or a prompt.
+        `executor` is any of concurrent.futures, also of other processes and machines, where each
+        process builds one generator of its own settings; without it threads work, as many as keep
+        the servers busy. `on_progress` gets a BatchProgress, in the thread that called.
+        `resume` names a file that the next call with the same requests goes on from: what has
+        succeeded is not made again. Pictures are then kept in a folder beside it, and results read
+        their bytes from there when asked; without it every result holds its pictures in memory.
+        Ctrl-C cancels what runs and is raised. Raises TypeError for what is no collection of
+        requests, ConfigurationError when `resume` is of other requests or cannot be used.
+        """
+        providers = self.router.providers.copy().values()
+        return run_batch(
+            requests,
+            self.generate_request,
+            self._cancel_work_of,
+            max((provider.concurrent_requests for provider in providers), default=1),
+            build=self.build_request,
+            executor=executor,
+            on_progress=on_progress,
+            resume=resume,
+        )
+
+    def _cancel_work_of(self, threads: list[threading.Thread]) -> None:
+        for provider in self.router.providers.copy().values():
+            provider.cancel_work_of(threads)
+
+    def __reduce__(self) -> Any:
+        # Settings and keys stay here; the caller's rules and providers of other people go along.
+        return own_generator, (packed(self.router.routing_rules, self.router.providers),)
+
+    @staticmethod
+    def contact_sheet(results: Iterable[ImageGenerationResult], page: int = 1) -> Image:
+        """A sheet of the pictures of many results, numbered; see `contact_sheets.py`."""
+        from contact_sheets import contact_sheet
+
+        return contact_sheet(results, page)
 
     def generate_from_flux_prompt(
         self,
@@ -111,7 +185,7 @@ class ImageGenerator:
     ) -> ImageGenerationResult:
         """`generate` with the prompt taken word for word; the style only guides the routing."""
         use_cache = kwargs.pop("use_cache", True)
-        request = self._request(flux_prompt, style, **kwargs)
+        request = self.build_request(flux_prompt, style, **kwargs)
         return _as_called(self._generate(request, use_cache), request)
 
     def get_available_styles(self) -> list[str]:
@@ -121,15 +195,6 @@ class ImageGenerator:
     def get_available_providers(self) -> dict[str, dict[str, Any]]:
         """Every provider by name, with `available` and the `reason` when it is not."""
         return self.router.get_available_providers()
-
-    def _request(
-        self, prompt: str, style: str | ImageStyle | None, **kwargs: Any
-    ) -> ImageGenerationRequest:
-        unknown = sorted(set(kwargs) - _FURTHER_FIELDS)
-        if unknown:
-            raise TypeError(f"no field of a request: {', '.join(unknown)}")
-        kwargs |= self.styles.fields(style, kwargs.get("style_name"))
-        return ImageGenerationRequest(prompt, **kwargs)
 
     def _generate(
         self, request: ImageGenerationRequest, use_cache: UseCache
@@ -242,3 +307,20 @@ def _key(candidate: Candidate, hashes: dict[str, str]) -> str | None:
     except Exception:  # noqa: BLE001 - whatever it is, pictures are made without the cache too
         logger.debug("no cache key", exc_info=True)
         return None
+
+
+def own_generator(pack: bytes) -> ImageGenerator:
+    """The one generator of this process for what `packed` gave in another; closed at its end."""
+    return _of_this_process.get(pack)
+
+
+def _built(pack: bytes) -> ImageGenerator:
+    """One of the settings of this process, with the rules and providers that came along."""
+    rules, providers = unpacked(pack)
+    generator = ImageGenerator()
+    generator.router.routing_rules = rules
+    generator.router.providers.update(providers)
+    return generator
+
+
+_of_this_process = PerProcess(_built)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -205,13 +206,18 @@ class ImageGenerationResult:
             ) from error
 
     def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Writes every image into `directory`, named in their order; no file is overwritten."""
+        """Writes every image into `directory`; no file is overwritten.
+
+        Their names go on behind those that are there, as provider-00001-seed.png: sorted by name,
+        one result after another stands as it was saved.
+        """
         paths, folder = [], Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        for number, image in enumerate(self.images, start=1):
+        name = _UNSAFE.sub("-", self.provider)
+        for number, image in enumerate(self.images, start=_last_number(folder, name) + 1):
             if image.get("bytes") is not None:
                 seed = "" if image.get("seed") is None else f"-{image['seed']}"
-                stem = _UNSAFE.sub("-", f"{self.provider}-{number:02}{seed}")
+                stem = f"{name}-{number:05}{_UNSAFE.sub('-', seed)}"
                 paths.append(_write_new(folder, stem, image))
         return paths
 
@@ -235,6 +241,13 @@ def file_suffix(image: Mapping[str, Any]) -> str:
     return known or (own if own in _OWN_SUFFIXES else ".bin")
 
 
+def _last_number(folder: Path, name: str) -> int:
+    """The highest number of the files that `save` named so in a folder; 0 without any."""
+    numbered = re.compile(rf"{re.escape(name)}-(\d{{5,18}})(?!\d)")
+    found = (numbered.match(entry) for entry in os.listdir(folder))
+    return max((int(match[1]) for match in found if match), default=0)
+
+
 def _write_new(folder: Path, stem: str, image: Mapping[str, Any]) -> Path:
     """Writes to the first free name: `stem.png`, `stem-2.png`, …"""
     suffix = file_suffix(image)
@@ -254,6 +267,8 @@ class ImageProvider(ABC):
 
     provider_name: str
     model: str | None = None
+    concurrent_requests: int = 4
+    """How many requests at once keep it busy: a batch sends no more of its own accord."""
     rebuild: tuple[Callable[..., ImageProvider], tuple[Any, ...]] | None = None
     """How another process makes this provider of its own settings; no keys go into a pickle."""
 
@@ -279,6 +294,9 @@ class ImageProvider(ABC):
     def cache_identity(self, request: ImageGenerationRequest) -> dict[str, str | None]:
         """What beside the request decides the pixels: provider, model, a workflow's content."""
         return {"provider": self.provider_name, "model": request.model or self.model}
+
+    def cancel_work_of(self, threads: Collection[threading.Thread]) -> None:  # noqa: B027
+        """Ends what these threads wait for in `generate`, where the provider can."""
 
     def close(self) -> None:  # noqa: B027 - most providers hold nothing to close
         """Releases connections; the provider is not used after it."""

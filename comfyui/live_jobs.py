@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from comfyui.cancelling import CancelToken
@@ -67,6 +67,13 @@ class LiveJobs:
         for token in tokens:
             token.cancel()
         return tokens
+
+    def cancel_of(self, threads: Collection[threading.Thread]) -> None:
+        """Asks for the ends of those that these threads wait for."""
+        with self._changed:
+            tokens = [token for token, thread in self._threads.items() if thread in threads]
+        for token in tokens:
+            token.cancel()
 
     def end(self, seconds: float = CLOSE_SECONDS) -> bool:
         """Cancels all, and waits up to `seconds` for their ends; False when some are still there.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 
-_VOID = frozenset({"meta", "input", "br"})
+_VOID = frozenset({"meta", "input", "br", "img"})
 
 # Characters that a browser does not take, or that no encoding can write.
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")

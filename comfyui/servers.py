@@ -66,6 +66,7 @@ class Servers:
         self._wants_embedded = address.strip().lower() == EMBEDDED
         addresses = [] if self._wants_embedded else parse_addresses(address, token)
         self._servers = [Server(make_client(each)) for each in addresses]
+        self.number = len(addresses) or 1
         self.have_credentials = any(each.headers for each in addresses)
 
     def all(self) -> list[Server]:

@@ -1041,3 +1041,11 @@ def test_a_preview_method_is_no_secret_and_goes_into_a_pickle():
         again = pickle.loads(pickle.dumps(provider))
     assert again._extra_data == {"preview_method": "taesd"}
     again.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "number"), [("127.0.0.1:1", 2), ("127.0.0.1:1,127.0.0.1:2", 4), ("embedded", 2)]
+)
+def test_two_requests_at_once_keep_each_server_busy(address, number):
+    with ComfyUIProvider(address) as provider:
+        assert provider.concurrent_requests == number

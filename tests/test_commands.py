@@ -103,7 +103,7 @@ def test_pictures_are_told_by_the_paths_of_their_files(server, capsys):
     assert (told["success"], told["provider"], told["error"]) == (True, "comfyui", None)
     assert told["model"] == "flux1-dev.safetensors"
     for picture, seed in zip(told["images"], (7, 8), strict=True):
-        assert picture["path"] == os.path.join("outputs", f"comfyui-0{seed - 6}-{seed}.png")
+        assert picture["path"] == os.path.join("outputs", f"comfyui-{seed - 6:05}-{seed}.png")
         assert Path(picture["path"]).is_file()
         assert (picture["seed"], picture["width"], picture["height"]) == (seed, 64, 64)
         assert picture["url"].startswith("http://") and "bytes" not in picture

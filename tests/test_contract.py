@@ -97,6 +97,11 @@ SIGNATURES: list[tuple[Any, dict[str, Any]]] = [
         },
     ),
     (ImageGenerator.generate_from_flux_prompt, {"flux_prompt": NO, "style": None, "kwargs": NO}),
+    (
+        ImageGenerator.generate_many,
+        {"requests": NO, "executor": None, "on_progress": None, "resume": None},
+    ),
+    (ImageGenerator.contact_sheet, {"results": NO}),
     (ImageGenerator.get_available_styles, {}),
     (ImageGenerator.get_available_providers, {}),
     (ImageProvider.generate, {"request": NO}),

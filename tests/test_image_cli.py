@@ -64,7 +64,7 @@ def size_of(path):
 def test_paths_are_all_that_goes_to_stdout_one_a_line(server):
     done = run("generate", "a red fox", *SMALL, "-n", "2", "--seed", "7", "-o", "pictures")
     assert done.returncode == 0, done.stderr
-    expected = [os.path.join("pictures", f"comfyui-0{n}-{n + 6}.png") for n in (1, 2)]
+    expected = [os.path.join("pictures", f"comfyui-0000{n}-{n + 6}.png") for n in (1, 2)]
     assert done.stdout.splitlines() == expected
     assert [size_of(path) for path in expected] == [(64, 64), (64, 64)]
     assert done.stderr == "Made by the embedded server: a procedural picture, no model ran.\n"
@@ -85,7 +85,7 @@ def test_every_option_of_a_new_picture_reaches_the_graph(server, capsys):
     texts = [n["inputs"]["text"] for n in graph.values() if n["class_type"] == "CLIPTextEncode"]
     assert any(text.startswith("a fox, film still") for text in texts) and "dogs" in texts
     assert not Path("cache").exists()
-    assert capsys.readouterr().out == os.path.join("outputs", "comfyui-01-5.png") + "\n"
+    assert capsys.readouterr().out == os.path.join("outputs", "comfyui-00001-5.png") + "\n"
 
 
 def test_a_picture_and_a_mask_reach_the_graph(server):
@@ -96,7 +96,7 @@ def test_a_picture_and_a_mask_reach_the_graph(server):
     graph = queued_graph(server)
     assert values(graph, "KSampler")["denoise"] == 0.4
     assert any(node["class_type"] == "LoadImage" for node in graph.values())
-    assert size_of("outputs/comfyui-01-1.png") == (64, 96)
+    assert size_of("outputs/comfyui-00001-1.png") == (64, 96)
 
 
 @pytest.mark.parametrize("absolute", [True, False])

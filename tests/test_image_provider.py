@@ -289,7 +289,7 @@ def test_saved_files_keep_their_bytes_and_order_and_name_the_seed(tmp_path):
         {**result.images[0], "seed": seed, "bytes": png(seed)} for seed in range(9, 21)
     ]
     paths = result.save(tmp_path / "new" / "folder")
-    assert [path.name for path in paths[:2]] == ["fake-01-9.png", "fake-02-10.png"]
+    assert [path.name for path in paths[:2]] == ["fake-00001-9.png", "fake-00002-10.png"]
     assert paths == sorted(paths)
     assert [path.read_bytes() for path in paths] == [png(seed) for seed in range(9, 21)]
 
@@ -301,10 +301,30 @@ def test_saving_never_writes_over_a_file(tmp_path):
     third = success(seed=1).save(tmp_path)
     assert first[0].read_bytes() == before
     assert [p.name for p in (*first, *second, *third)] == [
-        "fake-01-1.png",
-        "fake-01-1-2.png",
-        "fake-01-1-3.png",
+        "fake-00001-1.png",
+        "fake-00002-1.png",
+        "fake-00003-1.png",
     ]
+
+
+def test_results_saved_one_after_the_other_stay_in_that_order(tmp_path):
+    (tmp_path / "fake-99998-5.png").touch()
+    (tmp_path / "fakes-123456.png").touch()
+    saved = [path for seed in (30, 4, 100) for path in success(seed=seed).save(tmp_path)]
+    assert [path.name for path in saved] == [
+        "fake-99999-30.png",
+        "fake-100000-4.png",
+        "fake-100001-100.png",
+    ]
+    many = [path for _ in range(120) for path in success(seed=7).save(tmp_path / "many")]
+    assert many == sorted(many)
+
+
+def test_a_name_that_another_thread_took_meanwhile_is_left_to_it(tmp_path, monkeypatch):
+    (tmp_path / "fake-00001-1.png").write_bytes(b"theirs")
+    monkeypatch.setattr("image_provider.os.listdir", lambda folder: [])
+    assert [path.name for path in success(seed=1).save(tmp_path)] == ["fake-00001-1-2.png"]
+    assert (tmp_path / "fake-00001-1.png").read_bytes() == b"theirs"
 
 
 @pytest.mark.parametrize("name", ["../../up", "a/b\\c", 'x:*?"<>|\n', "..", ""])
@@ -343,7 +363,7 @@ def test_the_suffix_is_that_of_the_kind_of_file(tmp_path, mime_type, suffix):
 def test_the_suffix_of_other_files_is_a_known_one(tmp_path, mime_type, filename, suffix):
     result = success(images=[{"bytes": b"x", "mime_type": mime_type, "filename": filename}])
     (path,) = result.save(tmp_path)
-    assert path == tmp_path / f"fake-01{suffix}"
+    assert path == tmp_path / f"fake-00001{suffix}"
     assert path.read_bytes() == b"x"
 
 

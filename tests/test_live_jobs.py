@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -75,6 +76,15 @@ def test_a_job_that_ends_all_does_not_wait_for_itself():
     jobs = LiveJobs()
     future = start(lambda token: RESULT if jobs.end(PATIENCE) and token.cancelled else None, jobs)
     assert future.result(PATIENCE) is RESULT
+
+
+def test_only_the_jobs_of_these_threads_are_cancelled():
+    jobs, mine = LiveJobs(), threading.Thread()
+    tokens = [CancelToken(), CancelToken()]
+    jobs.enter(tokens[0], mine)
+    jobs.enter(tokens[1], threading.Thread())
+    jobs.cancel_of([mine])
+    assert [token.cancelled for token in tokens] == [True, False]
 
 
 def test_later_jobs_are_left_alone():
@@ -422,3 +432,78 @@ def test_a_second_ctrl_c_ends_the_process_at_once(held, script):
         began = time.monotonic()
         assert end_of(running)[0] == -signal.SIGINT
     assert time.monotonic() - began < PATIENCE / 4
+
+
+BATCH = """
+import os, pathlib
+from image_generator import ImageGenerator
+from image_provider import ImageGenerationResult, ImageProvider
+
+class Quick(ImageProvider):
+    provider_name = "quick"
+
+    def generate(self, request):
+        return ImageGenerationResult(True, [{"bytes": b"made"}], "quick", None)
+
+    def get_supported_features(self):
+        return {}
+
+    def get_default_parameters(self, style=None):
+        return {}
+
+def ready(progress):
+    if progress.done == 1 and progress.current == 0:
+        print("ready", flush=True)
+
+os.environ["COMFYUI_SERVER_ADDRESS"] = provider.server_address
+os.environ["COMFYUI_SILENCE"] = "0.05"
+generator = ImageGenerator()
+generator.router.providers["quick"] = Quick()
+foxes = [{"prompt": "a fox", "width": 64, "height": 64} for _ in range(50)]
+generator.generate_many(
+    [{"prompt": "done", "provider": "quick"}, *foxes], on_progress=ready, resume="batch.jsonl"
+)
+"""
+
+
+@needs_signals
+def test_ctrl_c_ends_the_jobs_of_a_batch_and_keeps_what_was_made(held, tmp_path):
+    with process(held.address, BATCH) as running:
+        held.wait_for_jobs(4)
+        first, *others = held.jobs()
+        opener = held.go_on_after_cancel(first, *others)
+        running.send_signal(signal.SIGINT)
+        code, errors = end_of(running)
+    assert (code, "KeyboardInterrupt" in errors) == (-signal.SIGINT, True)
+    assert held.jobs() == [] and held.server.stats.posts == 4
+    opener.result(PATIENCE)
+    header, made = (tmp_path / "batch.jsonl").read_text("utf-8").splitlines()
+    assert '"requests": 51' in header and '"place": 0' in made
+
+
+# asyncio
+
+
+def test_a_future_is_awaited_with_asyncio(comfyui_server):
+    async def make():
+        futures = [provider.submit(request(seed=seed)) for seed in range(3)]
+        return await asyncio.gather(*map(asyncio.wrap_future, futures))
+
+    with ComfyUIProvider(comfyui_server.address) as provider:
+        results = asyncio.run(make())
+    assert [result.images[0]["seed"] for result in results] == [0, 1, 2]
+
+
+def test_a_task_that_is_cancelled_ends_its_job_on_the_server(held):
+    async def make(provider):
+        future = asyncio.wrap_future(provider.submit(request()))
+        await asyncio.to_thread(held.wait_for_jobs, 1)
+        opener = held.go_on_after_cancel(held.jobs()[0])
+        future.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await future
+        await asyncio.wrap_future(opener)
+        await asyncio.to_thread(held.wait_for_jobs, 0)
+
+    with ComfyUIProvider(held.address, limits=LIMITS) as provider:
+        asyncio.run(make(provider))

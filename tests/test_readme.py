@@ -55,6 +55,7 @@ def test_python_block_runs(number, capsys):
 @pytest.mark.parametrize("line", [line for line in CLI if " serve" not in line])
 def test_command_line_runs(line, capsys):
     Image.new("RGB", (64, 64), "orange").save("fox.png")
+    Path("foxes.csv").write_text(blocks("csv")[0], "utf-8")
 
     assert image_cli.main(shlex.split(line)[3:]) == 0
 

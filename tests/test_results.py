@@ -166,10 +166,10 @@ def test_texts_come_last_as_files_that_can_be_saved(http, tmp_path):
     result = ImageGenerationResult(True, images, "comfyui", None)
     paths = result.save(tmp_path)
     assert [path.name for path in paths] == [
-        "comfyui-01-7.png",
-        "comfyui-02-7.txt",
-        "comfyui-03-7.txt",
-        "comfyui-04-7.txt",
+        "comfyui-00001-7.png",
+        "comfyui-00002-7.txt",
+        "comfyui-00003-7.txt",
+        "comfyui-00004-7.txt",
     ]
     assert [path.read_bytes() for path in paths[1:]] == [b"half ?", "über".encode(), b""]
 
