@@ -18,6 +18,8 @@ from tests.fakes.proxy import http_answer
 from tests.fault_support import LIMITS, Rig, seed_in
 from tests.job_support import NOWHERE, PATIENCE, background, graph
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 HALF_A_PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from image_provider import ImageGenerationResult
 from tests.fault_run import FAULTS, main, plan, problems, run_tasks
 from tests.fault_support import Rig
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 JOBS = 100
 
