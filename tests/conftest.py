@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import socket
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,6 @@ import pytest
 from comfyui.embedded.pytest_plugin import comfyui_server  # noqa: F401
 from config import SETTINGS
 
-_folders = count()
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
@@ -36,26 +33,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(skip)
 
 
-@pytest.fixture(scope="module")
-def module_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the folders of one module's tests are."""
-    return tmp_path_factory.mktemp("module")
-
-
-@pytest.fixture
-def tmp_path(module_folder: Path, request: pytest.FixtureRequest) -> Path:
-    """An empty folder for one test; pytest's own reads the names of all before it each time."""
-    folder = (
-        module_folder / f"{next(_folders)}_{re.sub(r'[^A-Za-z0-9]', '_', request.node.name)[:30]}"
-    )
-    folder.mkdir()
-    return folder
-
-
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is busy, or whose socket is silent, is not waited for in real seconds."""
+    """For tests over real sockets: what need not be waited for takes milliseconds.
+
+    A server that is busy is asked again at once, and a cancelled job notices it at once.
+    """
     monkeypatch.setattr("image_io.retrying.FIRST_PAUSE", 0.005)
+    monkeypatch.setattr("comfyui.feed.CANCEL_LATENCY", 0.02)
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,8 @@ from tests.job_support import (
     server_with,
 )
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 
 @pytest.fixture
 def gate():

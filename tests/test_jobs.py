@@ -49,6 +49,8 @@ from tests.job_support import (
     server_with,
 )
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 
 @pytest.fixture
 def client(comfyui_server):

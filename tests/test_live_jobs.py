@@ -33,6 +33,8 @@ from image_provider import (
 from tests.fakes.proxy import FaultProxy
 from tests.job_support import PATIENCE, background, graph, messages_of, queue_of, server_with
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 ROOT = Path(__file__).parent.parent
 LIMITS = Limits(connect=2, read=5, silence=0.02)
 RESULT = ImageGenerationResult(True, [], "comfyui", None)

@@ -101,7 +101,7 @@ def test_a_job_that_outlives_the_main_thread_gets_its_picture(source, tmp_path):
         "from comfyui_provider import ComfyUIProvider\n"
         "from image_provider import ImageGenerationRequest\n"
         "began = threading.Event()\n"
-        f"request = ImageGenerationRequest('x', extra={{'source_image': {source}}},\n"
+        f"request = ImageGenerationRequest('x', width=64, height=64, extra={{'source_image': {source}}},\n"
         "    on_progress=lambda update: began.set())\n"
         "future = ComfyUIProvider('embedded').submit(request)\n"
         "wait = lambda: print(future.result().success)\n"
