@@ -7,10 +7,18 @@ import pytest
 from comfyui.cancelling import CancelToken
 from comfyui.embedded import StepGate
 from comfyui.events import JobEnded, JobStarted, NodeRunning, QueueChanged
-from comfyui.feed import Feed
+from comfyui.feed import CANCEL_LATENCY, Feed
 from tests.fakes.proxy import FaultProxy
 from tests.fakes.told_socket import ToldSocket, ToldSockets, message
-from tests.job_support import IMPATIENT, PATIENCE, Clock, client_of, graph, server_with
+from tests.job_support import (
+    IMPATIENT,
+    PATIENCE,
+    Clock,
+    TimelessToken,
+    client_of,
+    graph,
+    server_with,
+)
 
 
 @pytest.fixture
@@ -129,6 +137,17 @@ def test_without_a_socket_it_is_waited_for_the_token():
         assert not feed.is_open
         assert feed.client_id != feed.client_id, "an id that nobody listens to"
         assert feed.next(PATIENCE * 100) is None
+
+
+def test_silent_socket_is_waited_for_only_until_a_cancel_is_to_be_noticed():
+    token = CancelToken()
+    socket = ToldSocket(TimelessToken())
+    with client_of("127.0.0.1:1") as client:
+        client.sockets = ToldSockets(socket)
+        feed = Feed(client, token)
+        feed.open()
+        assert feed.next(3600) is None
+    assert socket.patience == [CANCEL_LATENCY]
 
 
 def test_socket_that_tells_of_the_queue_alone_gives_nothing_else():
