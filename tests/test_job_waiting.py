@@ -180,7 +180,25 @@ def test_job_that_was_absent_and_is_there_again_may_be_absent_once_more(rig):
     assert history.call_count == 12, "two questions each time that it was absent"
 
 
+def test_job_that_ended_as_a_limit_passed_is_not_given_up(rig):
+    def take_long() -> dict[str, Any]:
+        rig.token.waits.append(Limits().total + 1)
+        return RUNNING
+
+    rig.history(NOTHING, history_of(P))
+    rig.queue(take_long)
+    assert rig.run().prompt_id == P
+
+
 # How soon the server is asked
+
+
+@pytest.mark.parametrize("answers", [[NOTHING, NOTHING], [500]], ids=["absent", "in trouble"])
+def test_after_an_answer_that_told_nothing_the_next_question_comes_soon(rig, answers):
+    rig.history(*[NOTHING] * 6, *answers, history_of(P))
+    rig.queue(*[RUNNING] * 6, answers[0])
+    rig.run()
+    assert rig.token.waits[-2:] == pytest.approx([2.0, 0.1])
 
 
 @pytest.mark.parametrize(("place", "longest"), [(1, 2.0), (2, 5.0)])
