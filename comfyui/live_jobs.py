@@ -34,6 +34,8 @@ class LiveJobs:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._threads: dict[CancelToken, threading.Thread] = {}
+        self._enders: set[threading.Thread] = set()
+        """Those of them that have called `end` themselves."""
         with _registering:
             _everywhere.add(self)
 
@@ -57,7 +59,7 @@ class LiveJobs:
     def leave(self, token: CancelToken) -> None:
         """Takes note that it has ended."""
         with self._changed:
-            self._threads.pop(token, None)
+            self._enders.discard(self._threads.pop(token, threading.current_thread()))
             self._changed.notify_all()
 
     def cancel(self) -> list[CancelToken]:
@@ -78,9 +80,11 @@ class LiveJobs:
     def end(self, seconds: float = CLOSE_SECONDS) -> bool:
         """Cancels all, and waits up to `seconds` for their ends; False when some are still there.
 
-        A thread that calls this from its own job, as a callback may, does not wait for that.
+        A thread that calls this from its own job, as a callback may, does not wait for that, nor
+        for others that do the same: they would wait for each other.
         """
         deadline, tokens = time.monotonic() + seconds, self.cancel()
+        self._note_ender()
         while left := self._others(tokens):
             patience = deadline - time.monotonic()
             if patience <= 0:
@@ -91,15 +95,24 @@ class LiveJobs:
                     self._changed.wait(min(patience, _AWAKE_SECONDS))
         return True
 
+    def _note_ender(self) -> None:
+        own = threading.current_thread()
+        with self._changed:
+            if own in self._threads.values():
+                self._enders.add(own)
+                self._changed.notify_all()
+
     def _others(self, tokens: list[CancelToken]) -> list[CancelToken]:
         own = threading.current_thread()
         with self._changed:
-            return [token for token in tokens if self._threads.get(token, own) is not own]
+            spared = self._enders if own in self._enders else {own}
+            return [token for token in tokens if self._threads.get(token, own) not in spared]
 
     def forget(self) -> None:
         """Drops all: in a forked process there are no other threads."""
         self._changed = threading.Condition()
         self._threads = {}
+        self._enders = set()
 
 
 class _Exit:

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 _FEATURE_FLAGS = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 _ID_BITS = 48
 _MOST_OLD_FRAMES = 32
+_A_MOMENT = 0.0005
+"""Seconds; a time-out of 0 would make another kind of socket of it."""
 
 
 class SocketLost(Exception):
@@ -63,12 +65,20 @@ class JobSocket:
             raise SocketLost(f"no WebSocket to {address}: {type(error).__name__}") from error
 
     def receive(self, timeout: float) -> str | bytes | None:
-        """The next frame, or None after `timeout` seconds without one; raises SocketLost.
+        """The next frame, or None after `timeout` seconds without a whole one; raises SocketLost.
 
-        The answer to a ping counts as an empty frame.
+        The answer to a ping counts as an empty frame. What has come of a frame is kept.
         """
+        deadline = time.monotonic() + timeout
+        while self._has_news(max(0.0, deadline - time.monotonic())):
+            frame = self._receive_what_is_there()
+            if frame is not None or time.monotonic() >= deadline:
+                return frame
+        return None
+
+    def _receive_what_is_there(self) -> str | bytes | None:
         try:
-            self._socket.settimeout(max(timeout, 0.0005))
+            self._socket.settimeout(_A_MOMENT)  # it is for each part of a frame, not for all
             opcode, data = self._socket.recv_data(control_frame=True)
         except (self._library.WebSocketTimeoutException, BlockingIOError):
             return None
@@ -97,12 +107,12 @@ class JobSocket:
         sent it, leaves three frames.
         """
         for _ in range(_MOST_OLD_FRAMES):
-            if not self._has_news() or self.receive(0) is None:
+            if not self._has_news(0) or self.receive(0) is None:
                 return
         raise SocketLost("the WebSocket was idle for too many jobs")
 
-    def _has_news(self) -> bool:
-        """True when something can be read: `receive` waits a millisecond to find out."""
+    def _has_news(self, patience: float) -> bool:
+        """True once something can be read, be it a part of a frame; False after `patience`."""
         raw = self._socket.sock
         decrypted = getattr(raw, "pending", None)  # bytes that a TLS socket has read already
         if decrypted is not None and decrypted():
@@ -110,7 +120,7 @@ class JobSocket:
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(raw, selectors.EVENT_READ)
-                return bool(selector.select(0))
+                return bool(selector.select(patience))
         except (OSError, ValueError) as error:
             raise SocketLost("the WebSocket is closed") from error
 

@@ -6,6 +6,7 @@ embedded server's fixture. Knows nothing of what is tested.
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import socket
@@ -31,6 +32,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker, skip in skips.items():
             if item.get_closest_marker(marker):
                 item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end, so nobody looks through it for garbage again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests over real sockets: what need not be waited for takes milliseconds.
+
+    A server that is busy is asked again at once, and a cancelled job notices it at once.
+    """
+    monkeypatch.setattr("image_io.retrying.FIRST_PAUSE", 0.005)
+    monkeypatch.setattr("comfyui.feed.CANCEL_LATENCY", 0.02)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,14 @@ PICTURE_BASE64 = base64.b64encode(PICTURE).decode("ascii")
 
 def answers(vendor: str) -> dict[str, Any]:
     """The recorded shapes of a vendor's answers, with IMAGE replaced by a picture."""
-    text = (DATA / f"{vendor}.json").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = json.loads(text.replace('"IMAGE"', json.dumps(PICTURE_BASE64)))
+    loaded: dict[str, Any] = json.loads(_answers_text(vendor))
     return loaded
+
+
+@cache
+def _answers_text(vendor: str) -> str:
+    text = (DATA / f"{vendor}.json").read_text(encoding="utf-8")
+    return text.replace('"IMAGE"', json.dumps(PICTURE_BASE64))
 
 
 def write_png(folder: Path, name: str, **options: Any) -> str:

@@ -9,6 +9,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -252,9 +253,15 @@ def room_of(module: str) -> str | None:
     return max((room for room in MAY_IMPORT if is_inside(module, room)), key=len, default=None)
 
 
-def imports_of(source: str, importer: str, is_package: bool = False) -> Iterator[Import]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A module's syntax, read once for all tests."""
+    return ast.parse(path.read_text("utf-8"))
+
+
+def imports_of(tree: ast.Module, importer: str, is_package: bool = False) -> Iterator[Import]:
     """Every import, wherever it stands; `from a import b` counts as a.b where that is a module."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -271,11 +278,13 @@ def is_module(name: str) -> bool:
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
-def all_imports() -> Iterator[tuple[Path, Import]]:
-    for path in code_files():
-        source = path.read_text("utf-8")
-        for found in imports_of(source, module_name(path), path.name == "__init__.py"):
-            yield path, found
+@cache
+def all_imports() -> list[tuple[Path, Import]]:
+    return [
+        (path, found)
+        for path in code_files()
+        for found in imports_of(parsed(path), module_name(path), path.name == "__init__.py")
+    ]
 
 
 def listed(offences: list[str]) -> str:
@@ -295,7 +304,7 @@ def listed(offences: list[str]) -> str:
     ],
 )
 def test_an_import_is_found_however_it_is_written(statement, module):
-    assert [found.module for found in imports_of(statement, "comfyui.jobs")] == [module]
+    assert [found.module for found in imports_of(ast.parse(statement), "comfyui.jobs")] == [module]
 
 
 def test_rules_speak_of_modules_that_are_there():
@@ -383,11 +392,10 @@ def test_hosted_vendors_do_not_know_each_other():
 def test_modules_and_functions_stay_short():
     offences = []
     for path in code_files():
-        source = path.read_text("utf-8")
-        lines = len(source.splitlines())
+        lines = len(path.read_text("utf-8").splitlines())
         if lines > LONGEST_MODULE:
             offences.append(f"{local(path)}: {lines} lines; at most {LONGEST_MODULE}")
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 if lines > LONGEST_FUNCTION:
@@ -403,7 +411,7 @@ def test_nothing_prints_but_the_command_line():
         f"{local(path)}:{node.lineno}: print; only {PRINTERS} print, others log"
         for path in code_files()
         if local(path) not in PRINTERS
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Name) and node.id == "print"
     ]
     assert listed(offences) == ""

@@ -68,7 +68,8 @@ def test_a_style_of_the_users_own_stands_in_a_file_like_any_other(server, capsys
     (made,) = json.loads(capsys.readouterr().out)["results"]
     assert main(["batch", "wrong.csv", "-o", "wrong"]) == USAGE
 
-    assert "a heron, ink" in Image.open(made["files"][0]).info["prompt"]
+    with Image.open(made["files"][0]) as picture:
+        assert "a heron, ink" in picture.info["prompt"]
     assert "line 2: " in capsys.readouterr().err
 
 

@@ -705,7 +705,7 @@ OVERRIDES = st.dictionaries(
 INFO = ObjectInfo.from_dict(json.loads((DATA / "0.26.0.json").read_text("utf-8")))
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(GRAPHS, REQUESTS, OVERRIDES, st.sampled_from([None, INFO]))
 def test_binding_ends_never_changes_what_it_is_given_and_is_idempotent(
     graph, request, overrides, info

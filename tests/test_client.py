@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -311,6 +312,34 @@ def test_server_that_never_answers_is_given_up_within_its_limits():
         with pytest.raises(ProviderTimeoutError, match="Restart it"):
             client.post_prompt(GRAPH)
         client.close()
+
+
+@pytest.mark.parametrize("ask", ["queue", "history", "recent_history"])
+def test_answer_about_a_job_that_drips_is_given_up(ask):
+    """One byte comes, the next one never; by the session's clock that took a minute."""
+    limits = Limits(connect=2, read=2, unreachable=1)
+    arguments = {"queue": (), "history": ("p",), "recent_history": (5,)}[ask]
+    now, is_over = [0.0], threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                now[0] = 60.0
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+                is_over.wait(10)
+
+        server = threading.Thread(target=drip)
+        server.start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        client = ComfyUIClient(parse_address(address), "prefix", limits)
+        client._http._clock = lambda: now[0]
+        with pytest.raises(ProviderTimeoutError, match="longer than allowed"):
+            getattr(client, ask)(*arguments)
+        is_over.set()
+        client.close()
+        server.join(10)
 
 
 def test_default_limits_tell_within_five_seconds_that_no_server_is_there():

@@ -31,6 +31,8 @@ from image_provider import (
     WorkflowError,
 )
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 ONLY_CHECKPOINTS = {"checkpoints": ("first.safetensors", "second.safetensors")}
 
 

@@ -45,10 +45,17 @@ def dev(project: Path) -> DevCommand:
     return run_dev
 
 
-def make_venv(project: Path) -> None:
-    """A real `.venv` at little cost: it borrows pip and pytest from the running Python."""
+def make_venv(project: Path, *, with_pip: bool = False) -> None:
+    """A real `.venv` at little cost: it borrows what it has from the running Python.
+
+    Unless `with_pip`, a pip that installs nothing, at once, stands in for the borrowed one.
+    """
     venv.create(project / ".venv", symlinks=os.name != "nt")
     folder = next((project / ".venv").rglob("site-packages"))
+    if not with_pip:
+        (folder / "pip").mkdir()
+        for name in ("__init__.py", "__main__.py"):
+            (folder / "pip" / name).touch()
     (folder / "borrowed.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
 
 
@@ -135,7 +142,7 @@ def test_what_the_tests_installed_is_enough_for_the_demo_but_not_the_reverse(
 
 
 def test_a_failed_install_shows_what_pip_said_and_is_repeated(dev: DevCommand, project: Path):
-    make_venv(project)
+    make_venv(project, with_pip=True)
     dev("demo")
     wanted = project / "requirements.txt"
     wanted.write_text("no-such-thing==1.0\n", encoding="utf-8")

@@ -21,6 +21,8 @@ from tests.fakes.hosted_apis import FLUX, OPENAI, POLL, RECORDED, HostedApis
 from tests.fakes.proxy import FaultProxy, http_answer
 from tests.router_support import attempts
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 FOX = ImageGenerationRequest("a red fox", width=64, height=64, seed=7)
 QUICK = {"COMFYUI_SILENCE": "0.05", "COMFYUI_UNREACHABLE_TIMEOUT": "0.2"}
 OVERLOADED = RECORDED["openai"]["error_overloaded"]

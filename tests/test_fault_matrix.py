@@ -18,6 +18,8 @@ from tests.fakes.proxy import http_answer
 from tests.fault_support import LIMITS, Rig, seed_in
 from tests.job_support import NOWHERE, PATIENCE, background, graph
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 HALF_A_PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
 
@@ -49,6 +51,11 @@ def assert_once(rig: Rig, jobs: int | None) -> None:
     assert set(rig.own_runs().values()) <= {1}
     if jobs is not None:
         assert len(rig.own_runs()) == jobs
+
+
+def wait_little_for_a_sign(monkeypatch) -> None:
+    """For a socket that is silent: no sign comes, however long it is waited for."""
+    monkeypatch.setattr("comfyui.feed._SHORTEST_WAIT", 0.05)
 
 
 def test_no_fault(rig):
@@ -120,8 +127,9 @@ def test_server_restarted_while_the_job_waited(rig):
     assert not rig.own_runs()
 
 
-def test_server_restarted_behind_a_socket_that_does_not_notice(rig):
+def test_server_restarted_behind_a_socket_that_does_not_notice(rig, monkeypatch):
     """It waited, so it may have been removed; but nobody answers on its socket any more."""
+    wait_little_for_a_sign(monkeypatch)
     rig.block()
     with background() as go:
         future = go(lambda: rig.run(7))
@@ -238,9 +246,11 @@ def test_history_500_for_good_and_the_socket_silent():
 
 
 @pytest.mark.parametrize(("websockets", "times"), [("pass", 7), ("hold", 2), ("refuse", 2)])
-def test_history_late(rig, websockets, times):
+def test_history_late(rig, websockets, times, monkeypatch):
     """The queue is empty by then; the history knows nothing yet, for a whole look."""
     rig.proxy.websockets = websockets
+    if websockets == "hold":
+        wait_little_for_a_sign(monkeypatch)
 
     def be_late() -> None:
         rig.proxy.answer("GET /history", http_answer(200, b"{}"), times)
@@ -259,8 +269,9 @@ def test_history_evicted(rig):
     assert_right(rig.run(7), rig)
 
 
-def test_history_evicted_and_the_socket_read_late(rig):
+def test_history_evicted_and_the_socket_read_late(rig, monkeypatch):
     """All that the socket told waits to be read when the history and the queue know nothing."""
+    wait_little_for_a_sign(monkeypatch)
     rig.proxy.websockets = "hold"
     looks = count(1)
 
@@ -274,8 +285,9 @@ def test_history_evicted_and_the_socket_read_late(rig):
     assert_right(rig.run(7), rig)
 
 
-def test_history_evicted_and_the_socket_lost(rig):
+def test_history_evicted_and_the_socket_lost(rig, monkeypatch):
     """Nobody tells what became of the job."""
+    wait_little_for_a_sign(monkeypatch)
 
     def lose_both() -> None:
         rig.proxy.websockets = "hold"
@@ -329,9 +341,11 @@ def test_interrupted_by_somebody_else(rig):
 
 
 @pytest.mark.parametrize("websockets", ["pass", "hold", "refuse"])
-def test_deleted_while_pending(rig, websockets):
+def test_deleted_while_pending(rig, websockets, monkeypatch):
     """Without a socket, the job before it tells that the server was not restarted."""
     rig.proxy.websockets = websockets
+    if websockets == "hold":
+        wait_little_for_a_sign(monkeypatch)
     rig.block()
     with background() as go:
         future = go(lambda: rig.run(7))

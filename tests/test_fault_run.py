@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from image_provider import ImageGenerationResult
 from tests.fault_run import FAULTS, main, plan, problems, run_tasks
 from tests.fault_support import Rig
 
-JOBS = 100
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
+JOBS, SEED = 60, 28  # each fault is in this plan
 
 
 def test_none_is_lost_none_runs_twice_and_none_hangs():
-    tasks = plan(JOBS, seed=1)
+    tasks = plan(JOBS, SEED)
     assert {task.fault for task in tasks} == set(FAULTS)
     assert run_tasks(tasks) == []
 
@@ -30,7 +34,7 @@ def test_plan_is_the_same_for_the_same_seed():
 
 
 def test_what_is_wrong_is_noticed():
-    [task] = [each for each in plan(JOBS, seed=1) if each.fault == "none"][:1]
+    [task] = [each for each in plan(JOBS, SEED) if each.fault == "none"][:1]
     task = replace(task, output="SaveImage")
     with Rig() as rig:
         result = rig.run(task.seed)

@@ -6,10 +6,19 @@ import pytest
 
 from comfyui.cancelling import CancelToken
 from comfyui.embedded import StepGate
-from comfyui.events import JobEnded, JobStarted, QueueChanged
-from comfyui.feed import Feed
+from comfyui.events import JobEnded, JobStarted, NodeRunning, QueueChanged
+from comfyui.feed import CANCEL_LATENCY, Feed
 from tests.fakes.proxy import FaultProxy
-from tests.job_support import IMPATIENT, PATIENCE, Clock, client_of, graph, server_with
+from tests.fakes.told_socket import ToldSocket, ToldSockets, message
+from tests.job_support import (
+    IMPATIENT,
+    PATIENCE,
+    Clock,
+    TimelessToken,
+    client_of,
+    graph,
+    server_with,
+)
 
 
 @pytest.fixture
@@ -128,3 +137,28 @@ def test_without_a_socket_it_is_waited_for_the_token():
         assert not feed.is_open
         assert feed.client_id != feed.client_id, "an id that nobody listens to"
         assert feed.next(PATIENCE * 100) is None
+
+
+def test_silent_socket_is_waited_for_only_until_a_cancel_is_to_be_noticed():
+    token = CancelToken()
+    socket = ToldSocket(TimelessToken())
+    with client_of("127.0.0.1:1") as client:
+        client.sockets = ToldSockets(socket)
+        feed = Feed(client, token)
+        feed.open()
+        assert feed.next(3600) is None
+    assert socket.patience == [CANCEL_LATENCY]
+
+
+def test_socket_that_tells_of_the_queue_alone_gives_nothing_else():
+    """Some messages name no job: they would count as news of one that runs."""
+    status = message("status", status={"exec_info": {"queue_remaining": 2}})
+    with client_of("127.0.0.1:1") as client:
+        token = CancelToken()
+        node = message("executing", node="3")
+        client.sockets = ToldSockets(ToldSocket(token, node), ToldSocket(token, node, status))
+        own, other = Feed(client, token), Feed(client, token)
+        own.open()
+        other.observe()
+        assert own.next(1) == NodeRunning(None, "3")
+        assert [other.next(1), other.next(1)] == [None, QueueChanged(2)]

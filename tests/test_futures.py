@@ -13,6 +13,8 @@ from comfyui_provider import ComfyUIProvider
 from image_provider import ImageGenerationRequest, ImageGenerationResult
 from tests.job_support import PATIENCE, server_with
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 RESULT = ImageGenerationResult(True, [], "comfyui", None)
 
 

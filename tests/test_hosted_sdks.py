@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from functools import cache
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -84,11 +86,19 @@ def server() -> Iterator[StandIn]:
     made.server_close()
 
 
+@cache
+def noise_png() -> bytes:
+    """Too large to be sent inside a request."""
+    buffer = BytesIO()
+    Image.effect_noise((1024, 768), 90).convert("RGB").save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def pictures(folder: Path, vendor: str) -> dict[str, str]:
     """The paths of what a case's letters stand for."""
     width, height = SIZES.get(vendor, (64, 48))
     noise = folder / "noise.png"
-    Image.effect_noise((1024, 768), 90).convert("RGB").save(noise)
+    noise.write_bytes(noise_png())
     return {
         "S": write_png(folder, "source.png", width=width, height=height),
         "M": write_png(folder, "mask.png", width=width, height=height, color=255, mode="L"),

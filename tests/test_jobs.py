@@ -49,6 +49,8 @@ from tests.job_support import (
     server_with,
 )
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 
 @pytest.fixture
 def client(comfyui_server):
@@ -433,23 +435,6 @@ def test_time_that_a_callback_took_is_no_standstill(step):
 
     with server_with() as server, client_of(server.address, LIMITS, clock) as client:
         assert Job(client, graph(), on_change=take_long).run().outputs
-
-
-def test_job_whose_socket_gives_no_sign_is_not_taken_for_stalled():
-    gate, clock, watch = StepGate("3", step=2), Clock(), Watch()
-    with (
-        server_with(on_step=gate) as server,
-        FaultProxy(server.address) as proxy,
-        client_of(proxy.address, LIMITS, clock) as client,
-        background() as go,
-    ):
-        future = go(Job(client, graph(), on_change=watch).run)
-        watch.wait_for_step(1)
-        proxy.websockets = "hold"
-        clock.added = LIMITS.stall + 1
-        assert proxy.wait_for_more("GET /queue", 3)
-        gate.open()
-        assert future.result(PATIENCE).outputs
 
 
 # Prompts that were queued before

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from comfyui import live_jobs
 from comfyui.cancelling import CancelToken
 from comfyui.client import Limits
 from comfyui.embedded import StepGate
@@ -33,6 +35,8 @@ from image_provider import (
 )
 from tests.fakes.proxy import FaultProxy
 from tests.job_support import PATIENCE, background, graph, messages_of, queue_of, server_with
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 ROOT = Path(__file__).parent.parent
 LIMITS = Limits(connect=2, read=5, silence=0.02)
@@ -85,6 +89,78 @@ def test_only_the_jobs_of_these_threads_are_cancelled():
     jobs.enter(tokens[1], threading.Thread())
     jobs.cancel_of([mine])
     assert [token.cancelled for token in tokens] == [True, False]
+
+
+def test_jobs_that_end_all_at_once_do_not_wait_for_each_other():
+    jobs, at_work, ended = LiveJobs(), threading.Barrier(3), threading.Barrier(3)
+
+    def make(token: CancelToken) -> ImageGenerationResult | None:
+        at_work.wait(PATIENCE)
+        has_ended = jobs.end(PATIENCE)
+        ended.wait(PATIENCE / 2)  # the others end before this job does
+        return RESULT if has_ended else None
+
+    futures = [start(make, jobs) for _ in range(3)]  # type: ignore[arg-type]
+    assert [future.result(PATIENCE) for future in futures] == [RESULT] * 3
+
+
+def test_who_is_no_job_waits_for_jobs_that_end_all():
+    jobs, ending, go_on = LiveJobs(), threading.Event(), threading.Event()
+    other = CancelToken()
+    jobs.enter(other, threading.Thread())  # it ends when the test says so
+
+    def make(token: CancelToken) -> ImageGenerationResult:
+        ending.set()
+        assert jobs.end(PATIENCE)
+        go_on.wait(PATIENCE)
+        return RESULT
+
+    future = start(make, jobs)
+    assert ending.wait(PATIENCE)
+    jobs.leave(other)
+    assert not jobs.end(0.05)
+    go_on.set()
+    assert future.result(PATIENCE) is RESULT
+
+
+class Registering:
+    """In place of the lock of the register: tells who has it, and when somebody comes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.came = threading.Semaphore(0)
+        self.holder: threading.Thread | None = None
+
+    def __enter__(self) -> None:
+        self.came.release()
+        self._lock.acquire()
+        self.holder = threading.current_thread()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.holder = None
+        self._lock.release()
+
+
+def test_a_provider_that_is_made_as_the_process_ends_disturbs_nobody(monkeypatch):
+    """It comes while the register is read, which must not change meanwhile."""
+    lock, held_by = Registering(), []
+
+    class Register(weakref.WeakSet[LiveJobs]):
+        def __iter__(self) -> Iterator[LiveJobs]:
+            assert lock.came.acquire(timeout=PATIENCE)  # the reader itself
+            maker.start()
+            assert lock.came.acquire(timeout=PATIENCE)
+            held_by.append(lock.holder)
+            yield from super().__iter__()
+
+    monkeypatch.setattr(live_jobs, "_registering", lock)
+    monkeypatch.setattr(live_jobs, "_everywhere", Register())
+    made: list[LiveJobs] = []
+    maker = threading.Thread(target=lambda: made.append(LiveJobs()))
+    live_jobs._Exit()()
+    maker.join(PATIENCE)
+    assert held_by == [threading.current_thread()]
+    assert len(made) == 1
 
 
 def test_later_jobs_are_left_alone():
@@ -184,8 +260,9 @@ def test_closing_ends_every_kind_of_job_and_leaves_those_of_others(held):
         ]
         given_up = provider.submit(request())
         held.wait_for_jobs(6)
+        ours = set(held.jobs()) - {queued, foreign}
         assert given_up.cancel()
-        opener = held.go_on_after_cancel(queued)
+        opener = held.go_on_after_cancel(queued, *ours)
         provider.close()
         assert queued not in held.jobs()
         results = [caller.result(0.1) for caller in callers]
@@ -204,7 +281,7 @@ def test_leaving_the_block_ends_what_was_submitted_in_it(held):
     with ComfyUIProvider(held.address, limits=LIMITS) as provider:
         futures = [provider.submit(request(seed=seed)) for seed in range(5)]
         held.wait_for_jobs(5)
-        opener = held.go_on_after_cancel(held.jobs()[0])
+        opener = held.go_on_after_cancel(*held.jobs())
     assert [future.result(0.1).error_type for future in futures] == ["cancelled"] * 5
     assert held.jobs() == []
     opener.result(PATIENCE)

@@ -27,6 +27,8 @@ from image_provider import (
 from tests.fakes.proxy import FaultProxy
 from tests.job_support import PATIENCE, QUICK, graph, queue_of, server_with
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 STATS = {"system": {"comfyui_version": "0.26.0"}, "devices": []}
 
 

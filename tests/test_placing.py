@@ -32,6 +32,8 @@ from image_provider import (
 from tests.fakes.proxy import FaultProxy, http_answer
 from tests.job_support import PATIENCE, graph, server_with
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 FLUX = {**DEFAULT_MODELS, "checkpoints": ()}
 CHECKPOINTS = {"checkpoints": ("v1-5-pruned-emaonly.safetensors",)}
 NOTHING: dict[str, tuple[str, ...]] = {}

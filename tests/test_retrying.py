@@ -155,6 +155,7 @@ def test_other_sessions_repeat_nothing_and_tell_what_was_answered(status, header
         assert caught.value.retry_after == (7.0 if headers else None)
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("status", BUSY)
 def test_comfyui_behind_a_busy_proxy_is_asked_again(comfyui_server, status):
     with FaultProxy(comfyui_server.address) as proxy:

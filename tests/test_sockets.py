@@ -157,6 +157,23 @@ def test_frame_that_comes_in_pieces_is_put_together():
         assert job_socket.receive(PATIENCE) == b"x" * 300
 
 
+def test_frame_that_trickles_in_is_not_waited_for_longer_than_was_said():
+    is_over = threading.Event()
+    with connected() as (job_socket, peer):
+
+        def trickle() -> None:
+            for byte in frame(b"x" * 2000, BINARY):
+                if is_over.wait(0.001):
+                    return
+                peer.send(bytes([byte]))
+
+        sender = threading.Thread(target=trickle)
+        sender.start()
+        assert job_socket.receive(0.03) is None
+        is_over.set()
+        sender.join(PATIENCE)
+
+
 @pytest.mark.parametrize("with_frame", [True, False])
 def test_closed_socket_is_lost(with_frame):
     with connected() as (job_socket, peer):

@@ -101,8 +101,8 @@ def test_a_job_that_outlives_the_main_thread_gets_its_picture(source, tmp_path):
         "from comfyui_provider import ComfyUIProvider\n"
         "from image_provider import ImageGenerationRequest\n"
         "began = threading.Event()\n"
-        f"request = ImageGenerationRequest('x', extra={{'source_image': {source}}},\n"
-        "    on_progress=lambda update: began.set())\n"
+        "request = ImageGenerationRequest('x', width=64, height=64,\n"
+        f"    extra={{'source_image': {source}}}, on_progress=lambda update: began.set())\n"
         "future = ComfyUIProvider('embedded').submit(request)\n"
         "wait = lambda: print(future.result().success)\n"
         "threading.Thread(target=wait).start()\n"  # otherwise the end of the process ends the job
