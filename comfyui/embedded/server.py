@@ -177,11 +177,16 @@ class EmbeddedServer:
         await stopped.wait()
         await site.stop()  # first, so that nobody whose socket closes comes back
         await _settle()
+        assert runner.server is not None
+        open_ones = [handler.transport for handler in runner.server.connections]
         publisher.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await publisher
         await shop.hub.close()
         await runner.cleanup()
+        for transport in open_ones:
+            if transport is not None:
+                transport.abort()  # one that waits until its peer reads would never close
         await _settle()
 
 
