@@ -1,7 +1,7 @@
 """Source and mask images, wherever they come from: fetched safely, verified, normalised.
 
-Owns what a reference may be (http or https URL, data URI, path, file URL, bytes, Pillow image),
-the limits, and the way to plain RGB or RGBA pixels without metadata. Knows no provider. Reads one
+Owns what a reference may be (http or https URL, data URI, path, file URL, bytes, Pillow image) and
+the limits; what becomes of its pixels is in `pixels.py`. Knows no provider. Reads one
 setting, IMAGE_SOURCE_ROOTS, and only when the caller does not say which folders are open.
 """
 
@@ -16,13 +16,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import unquote, unquote_to_bytes
 
 from config import Config
-from image_io.formats import inspect_image
+from image_io.pixels import MAX_PIXELS, decoded, normalised
 from image_provider import (
     ImageGenerationError,
     InvalidRequestError,
@@ -39,31 +38,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 32 * 1024 * 1024
-MAX_PIXELS = 64 * 1024 * 1024
 FETCH_SECONDS = 60.0
+_MAX_ESCAPES = 4_000_000  # in a data URI; each becomes an object of its own in between
 
-_PILLOW_FORMATS = {
-    "image/png": "PNG",
-    "image/jpeg": "JPEG",
-    "image/webp": "WEBP",
-    "image/gif": "GIF",
-    "image/bmp": "BMP",
-    "image/tiff": "TIFF",
-}
 _INSTEAD = "pass the picture itself instead: its bytes, or a path"
-
-
 _UNNAMED_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-_ORIENTATION = 0x0112  # the EXIF tag; how to turn the picture upright, by its value
-_UPRIGHT: dict[object, str] = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
 
 
 class _Roots(Enum):
@@ -205,6 +184,8 @@ def _decode_data_uri(uri: str, name: str, max_bytes: int) -> bytes:
         raise InvalidRequestError(f"{name} has no comma; it must read data:image/png;base64,…")
     if len(body) > 4 * max_bytes:
         raise _too_large(name, max_bytes)
+    if body.count("%") > _MAX_ESCAPES:
+        raise InvalidRequestError(f"{name} is in percent encoding; encode it in base64 instead")
     try:
         data = unquote_to_bytes(body)
         if "base64" not in (part.strip().lower() for part in header.split(";")[1:]):
@@ -288,102 +269,14 @@ def _read_file(path: Path, name: str, max_bytes: int) -> bytes:
 
 
 def _from_file(data: bytes, name: str, max_pixels: int) -> SourceImage:
-    from PIL import Image as PillowImage
-
-    told = inspect_image(data)
-    format_name = _PILLOW_FORMATS.get(told.mime_type)
-    if format_name is None:
-        raise InvalidRequestError(_not_a_picture(data, name, told.mime_type))
-    if told.width is None or told.height is None:
-        raise _damaged(name)
-    _check_pixels(told.width, told.height, name, max_pixels)
-    try:
-        opened = PillowImage.open(BytesIO(data), formats=[format_name])
-    except Exception as error:
-        raise _damaged(name) from error
-    with opened:
-        image = _normalised(opened, name, max_pixels)
+    image, told = decoded(data, name, max_pixels)
+    assert told.width is not None and told.height is not None
     size = (told.width, told.height)
     return SourceImage(image, hashlib.sha256(data).hexdigest(), told.mime_type, size)
 
 
 def _from_pillow(given: Image, name: str, max_pixels: int) -> SourceImage:
-    image = _normalised(given, name, max_pixels)
+    image = normalised(given, name, max_pixels)
     digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
     digest.update(image.tobytes())
     return SourceImage(image, digest.hexdigest(), None, given.size)
-
-
-def _not_a_picture(data: bytes, name: str, mime_type: str) -> str:
-    if not data:
-        return f"{name} is empty; give a picture file"
-    kind = "a web page or other text" if data.lstrip()[:1] in (b"<", b"{") else mime_type
-    return (
-        f"{name} is {kind}, not a picture of a kind that is read here; give a PNG, JPEG, WebP, "
-        "GIF, BMP or TIFF file"
-    )
-
-
-def _damaged(name: str) -> InvalidRequestError:
-    return InvalidRequestError(
-        f"{name} is cut off or damaged, so its pixels cannot be read; save or download it again"
-    )
-
-
-def _check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise InvalidRequestError(
-            f"{name} has {width}×{height} pixels, more than the {max_pixels:,} allowed; scale it "
-            "down first"
-        )
-    if width * height == 0:
-        raise InvalidRequestError(f"{name} has no pixels ({width}×{height})")
-
-
-def _normalised(opened: Image, name: str, max_pixels: int) -> Image:
-    """A copy that is RGB or RGBA, upright and without metadata; decodes whole or raises."""
-    # Once more: what Pillow will decode can differ from what the first header told.
-    _check_pixels(*opened.size, name, max_pixels)
-    try:
-        image = _to_rgb(opened)
-    except Exception as error:
-        raise _damaged(name) from error
-    image.info = {}
-    return _upright(image, _orientation(opened))
-
-
-def _to_rgb(image: Image) -> Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _to_8_bit(image).convert("RGB")
-    if image.mode[-1] not in "Aa" and "transparency" not in image.info:
-        return image.convert("RGB")
-    with_alpha = image.convert("RGBA")
-    opaque = with_alpha.getchannel("A").getextrema() == (255, 255)
-    return with_alpha.convert("RGB") if opaque else with_alpha
-
-
-def _to_8_bit(image: Image) -> Image:
-    """Grey of 16 bits by its high byte, floats from 0 to 1 by their share of 255."""
-    import numpy
-    from PIL import Image as PillowImage
-
-    values = numpy.asarray(image)
-    scaled = numpy.nan_to_num(values) * 255.0 if image.mode == "F" else values // 256
-    return PillowImage.fromarray(scaled.clip(0, 255).astype(numpy.uint8))
-
-
-def _upright(image: Image, orientation: object) -> Image:
-    from PIL.Image import Transpose
-
-    turn = _UPRIGHT.get(orientation)
-    return image if turn is None else image.transpose(Transpose[turn])
-
-
-def _orientation(image: Image) -> object:
-    if image.format == "TIFF":
-        return None  # Pillow turns these itself, and up to 10.0 leaves the tag as it was
-    try:
-        return image.getexif().get(_ORIENTATION)
-    except Exception:
-        logger.debug("EXIF data that cannot be read; taken as upright", exc_info=True)
-        return None

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from image_io import source_images
 from image_io.http import HttpSession
 from image_io.masks import (
     encode_for_comfyui,
@@ -191,6 +192,13 @@ def test_broken_data_uri_is_refused_without_being_shown(uri, problem):
     message = refusal(uri)
     assert message.startswith("source image (the data URI)")
     assert problem in message
+
+
+def test_data_uri_of_endless_escapes_is_refused(monkeypatch):
+    """Each becomes an object of its own; a whole file of them takes gigabytes."""
+    monkeypatch.setattr(source_images, "_MAX_ESCAPES", 1000)
+    assert "encode it in base64 instead" in refusal("data:," + "%41" * 1001)
+    assert "octet-stream" in refusal("data:," + "%41" * 1000)
 
 
 @given(st.text(max_size=200), st.sampled_from(["data:", "data:;base64,", "data:image/png,", ""]))
