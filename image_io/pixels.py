@@ -88,6 +88,17 @@ def normalised(opened: Image, name: str, max_pixels: int) -> Image:
     return _upright(image, _orientation(opened))
 
 
+def within(image: Image, max_side: int) -> Image:
+    """The image, or a smaller one whose longest side has `max_side` pixels, its shape kept."""
+    from PIL.Image import Resampling
+
+    longest = max(image.size)
+    if longest <= max_side:
+        return image
+    width, height = (max(1, round(side * max_side / longest)) for side in image.size)
+    return image.resize((width, height), Resampling.LANCZOS)
+
+
 def _not_a_picture(data: bytes, name: str, mime_type: str) -> str:
     if not data:
         return f"{name} is empty; give a picture file"

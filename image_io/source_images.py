@@ -1,8 +1,8 @@
 """Source and mask images, wherever they come from: fetched safely, verified, normalised.
 
 Owns what a reference may be (http or https URL, data URI, path, file URL, bytes, Pillow image) and
-the limits; what becomes of its pixels is in `pixels.py`. Knows no provider. Reads one
-setting, IMAGE_SOURCE_ROOTS, and only when the caller does not say which folders are open.
+the limits; what becomes of its pixels is in `pixels.py`. Knows no provider. Reads the settings
+IMAGE_SOURCE_*, each only when the caller does not say what it says.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import unquote, unquote_to_bytes
 
 from config import Config
-from image_io.pixels import MAX_PIXELS, decoded, normalised
+from image_io.pixels import MAX_PIXELS, decoded, normalised, within
 from image_provider import (
     ImageGenerationError,
     InvalidRequestError,
@@ -45,18 +45,23 @@ _INSTEAD = "pass the picture itself instead: its bytes, or a path"
 _UNNAMED_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
-class _Roots(Enum):
-    FROM_SETTINGS = "IMAGE_SOURCE_ROOTS"
+class _Unsaid(Enum):
+    FROM_SETTINGS = "IMAGE_SOURCE_*"
 
 
-FROM_SETTINGS: Final = _Roots.FROM_SETTINGS
-Roots: TypeAlias = "tuple[Path, ...] | None | Literal[_Roots.FROM_SETTINGS]"
+FROM_SETTINGS: Final = _Unsaid.FROM_SETTINGS
+_FromSettings: TypeAlias = "Literal[_Unsaid.FROM_SETTINGS]"
+Roots: TypeAlias = "tuple[Path, ...] | None | _FromSettings"
 """Folders open to local paths: None = any, empty = none, FROM_SETTINGS = IMAGE_SOURCE_ROOTS."""
+Hosts: TypeAlias = "tuple[str, ...] | _FromSettings"
+"""Hosts that are open though they are private, each "host" or "host:port"; IMAGE_SOURCE_HOSTS."""
+MaxSide: TypeAlias = "int | None | _FromSettings"
+"""The longest side in pixels, None = as large as it is; FROM_SETTINGS = IMAGE_SOURCE_MAX_SIDE."""
 
 
 def as_roots(folders: object) -> Roots:
     """Roots as a caller gives them: one folder or several, each a text or a path."""
-    if folders is None or isinstance(folders, _Roots):
+    if folders is None or isinstance(folders, _Unsaid):
         return folders
     if isinstance(folders, (str, os.PathLike)):
         folders = [folders] if folders != "" else []
@@ -69,6 +74,32 @@ def as_roots(folders: object) -> Roots:
     return tuple(paths)
 
 
+def as_hosts(hosts: object) -> Hosts:
+    """Hosts as a caller gives them: one or several; raises TypeError or ValueError for no host."""
+    from image_io.guarding import open_hosts
+
+    if isinstance(hosts, _Unsaid):
+        return hosts
+    if isinstance(hosts, str):
+        hosts = [hosts] if hosts else []
+    given = tuple(hosts) if isinstance(hosts, Iterable) else (hosts,)
+    if not all(isinstance(host, str) for host in given):
+        raise TypeError('source_hosts must be a "host:port" or a list of them')
+    open_hosts(given)
+    return given
+
+
+def as_max_side(pixels: object) -> MaxSide:
+    """A longest side as a caller gives it; raises TypeError or ValueError for what is none."""
+    if pixels is None or isinstance(pixels, _Unsaid):
+        return pixels
+    if not isinstance(pixels, int) or isinstance(pixels, bool):
+        raise TypeError(f"source_max_side must be an int or None, not {type(pixels).__name__}")
+    if pixels < 1:
+        raise ValueError("source_max_side must be at least 1 pixel, or None for no limit")
+    return pixels
+
+
 @dataclass(frozen=True)
 class SourceImage:
     """A picture that was decoded whole.
@@ -76,18 +107,35 @@ class SourceImage:
     `image` is RGB, or RGBA where something in it is transparent, upright and without metadata.
     `sha256` is of the file as it came; of the pixels for a Pillow image, whose `mime_type` is None.
     `original_size` is (width, height) in pixels as stored, before the picture was turned upright.
+    `scaled_from` is the (width, height) of the upright picture where `image` is a smaller one.
     """
 
     image: Image = field(repr=False)
     sha256: str
     mime_type: str | None
     original_size: tuple[int, int]
+    scaled_from: tuple[int, int] | None = None
+
+
+LoadSource: TypeAlias = "Callable[[object, str], SourceImage]"
+"""`load_source` with its rules filled in: from a reference and what it is called in errors."""
+
+
+def source_loader(
+    roots: Roots = FROM_SETTINGS, hosts: Hosts = FROM_SETTINGS, max_side: MaxSide = FROM_SETTINGS
+) -> LoadSource:
+    """`load_source` by these rules."""
+    return lambda reference, what: load_source(
+        reference, roots=roots, hosts=hosts, max_side=max_side, what=what
+    )
 
 
 def load_source(
     reference: object,
     *,
     roots: Roots = FROM_SETTINGS,
+    hosts: Hosts = FROM_SETTINGS,
+    max_side: MaxSide = FROM_SETTINGS,
     what: str = "source image",
     session: HttpSession | None = None,
     max_bytes: int = MAX_BYTES,
@@ -96,15 +144,19 @@ def load_source(
     """The picture that `reference` names or is; `what` stands for it in errors.
 
     A reference is an http or https URL, a data URI, a file URL, a path, bytes or a Pillow image.
-    URLs are fetched from the public internet only, unless a `session` is given. Raises
+    URLs are fetched from public addresses, ports 80 and 443, and from `hosts`, unless a `session`
+    is given. A picture with a longer side than `max_side` is scaled down. Raises
     InvalidRequestError, and ProviderUnavailableError when the host of a URL cannot be reached.
     """
     from PIL import Image as PillowImage
 
+    if max_side is FROM_SETTINGS:
+        max_side = Config().get_image_source_max_side()
     if isinstance(reference, PillowImage.Image):
-        return _from_pillow(reference, f"{what} (the given image)", max_pixels)
+        given = _from_pillow(reference, f"{what} (the given image)", max_pixels)
+        return _scaled(given, max_side)
     if isinstance(reference, str) and _scheme(reference) in ("http", "https"):
-        name, data = _fetch(reference.strip(), what, session, max_bytes)
+        name, data = _fetch(reference.strip(), what, session, hosts, max_bytes)
     elif isinstance(reference, str) and _scheme(reference) == "data":
         name = f"{what} (the data URI)"
         data = _decode_data_uri(reference.strip(), name, max_bytes)
@@ -121,7 +173,7 @@ def load_source(
         )
     if len(data) > max_bytes:
         raise _too_large(name, max_bytes)
-    return _from_file(data, name, max_pixels)
+    return _scaled(_from_file(data, name, max_pixels), max_side)
 
 
 def _scheme(reference: str) -> str:
@@ -141,10 +193,15 @@ def _too_large(name: str, max_bytes: int) -> InvalidRequestError:
     )
 
 
-def _fetch(url: str, what: str, session: HttpSession | None, max_bytes: int) -> tuple[str, bytes]:
+def _fetch(
+    url: str, what: str, session: HttpSession | None, hosts: Hosts, max_bytes: int
+) -> tuple[str, bytes]:
+    from image_io.guarding import REFUSALS, open_hosts
     from image_io.http import HttpSession, shown_url
 
-    used = session or HttpSession(what, guarded=True)
+    if hosts is FROM_SETTINGS:
+        hosts = Config().get_image_source_hosts()
+    used = session or HttpSession(what, guarded=True, opened=open_hosts(hosts))
     try:
         response = used.get(
             url,
@@ -159,7 +216,9 @@ def _fetch(url: str, what: str, session: HttpSession | None, max_bytes: int) -> 
             f"{error}; try again later, or {_INSTEAD}", status=error.status
         ) from error
     except ImageGenerationError as error:
-        raise InvalidRequestError(f"{error}; {_INSTEAD}", status=error.status) from error
+        opening = " or open the host with IMAGE_SOURCE_HOSTS"
+        remedy = _INSTEAD + opening if isinstance(error.__cause__, REFUSALS) else _INSTEAD
+        raise InvalidRequestError(f"{error}; {remedy}", status=error.status) from error
     finally:
         if session is None:
             used.close()
@@ -280,3 +339,10 @@ def _from_pillow(given: Image, name: str, max_pixels: int) -> SourceImage:
     digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
     digest.update(image.tobytes())
     return SourceImage(image, digest.hexdigest(), None, given.size)
+
+
+def _scaled(source: SourceImage, max_side: int | None) -> SourceImage:
+    image = source.image if max_side is None else within(source.image, max_side)
+    if image is source.image:
+        return source
+    return replace(source, image=image, scaled_from=source.image.size)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from image_io.masks import encode_png, flatten
-from image_io.pixels import LONGEST_SIDE
+from image_io.pixels import LONGEST_SIDE, within
 from image_io.source_images import load_source
 from image_provider import InvalidRequestError
 
@@ -142,7 +142,7 @@ def refusal(data: bytes) -> str:
 
 def test_side_that_is_too_long_is_refused_however_few_pixels_there_are():
     assert f"a side may have {LONGEST_SIDE:,}" in refusal(encoded(Image.new("1", (70_000, 1))))
-    load_source(encoded(Image.new("1", (LONGEST_SIDE, 1))))
+    load_source(encoded(Image.new("1", (LONGEST_SIDE, 1))), max_side=None)
 
 
 @pytest.mark.parametrize("pixels", [150, 300])
@@ -150,6 +150,24 @@ def test_limit_of_the_application_is_named_as_such(monkeypatch, pixels):
     """Pillow warns above the limit, which may be an error here, and raises above its double."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert "Pillow's MAX_IMAGE_PIXELS" in refusal(encoded(Image.new("L", (pixels // 10, 10))))
+
+
+@pytest.mark.parametrize(
+    ("size", "max_side", "scaled"),
+    [
+        ((100, 50), 50, (50, 25)),
+        ((50, 100), 50, (25, 50)),
+        ((20_000, 1), 100, (100, 1)),
+        ((101, 100), 100, (100, 99)),
+    ],
+)
+def test_larger_picture_becomes_smaller_in_its_shape(size, max_side, scaled):
+    assert within(Image.new("RGB", size), max_side).size == scaled
+
+
+def test_picture_that_is_small_enough_is_left_alone():
+    image = Image.new("RGB", (50, 100))
+    assert within(image, 100) is image
 
 
 # Files made to keep a decoder busy
