@@ -37,6 +37,8 @@ def _make_comfyui(config: Config) -> ImageProvider:
         i2i_workflow=config.get_changed("COMFYUI_I2I_WORKFLOW"),
         inpaint_workflow=config.get_changed("COMFYUI_INPAINT_WORKFLOW"),
         source_roots=config.get_image_source_roots(),
+        source_hosts=config.get_image_source_hosts(),
+        source_max_side=config.get_image_source_max_side(),
         limits=limits,
         preview_method=config.get_comfyui_preview_method(),
     )

@@ -40,7 +40,16 @@ from comfyui.source_upload import OwnFile, prepare
 from comfyui.status import ServerStatus, server_status
 from comfyui.ui_format import is_ui_format
 from comfyui.workflow import Workflow
-from image_io.source_images import FROM_SETTINGS, Roots, as_roots
+from image_io.source_images import (
+    FROM_SETTINGS,
+    Hosts,
+    MaxSide,
+    Roots,
+    as_hosts,
+    as_max_side,
+    as_roots,
+    source_loader,
+)
 from image_provider import (
     DEFAULT_SIZE,
     FEATURES,
@@ -77,6 +86,9 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
     each job since 0.5.0 (pull request 11261, execution.py); older ones do not.
     `on_missing_node` says what becomes of a node that the server lacks: "bypass" passes it through
     where the graph makes sense without it, with a warning; "error" refuses the workflow.
+    `source_roots`, `source_hosts` and `source_max_side` say which folders and private hosts source
+    images may come from and how many pixels their longest side may have; unless given, the
+    settings IMAGE_SOURCE_ROOTS, IMAGE_SOURCE_HOSTS and IMAGE_SOURCE_MAX_SIDE do.
     """
 
     provider_name = PROVIDER
@@ -98,6 +110,8 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         limits: Limits | None = None,
         on_missing_node: OnMissingNode = "bypass",
         preview_method: str | None = None,
+        source_hosts: Hosts | str | Sequence[str] = FROM_SETTINGS,
+        source_max_side: MaxSide = FROM_SETTINGS,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name != "self"}
         if not isinstance(server_address, str):
@@ -112,7 +126,9 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         self._limits = limits or Limits()
         sent = {_ORG_KEY: comfy_org_api_key, "preview_method": preview_method}
         self._extra_data = {name: value for name, value in sent.items() if value is not None}
-        self._source_roots = as_roots(source_roots)
+        self._load_source = source_loader(
+            as_roots(source_roots), as_hosts(source_hosts), as_max_side(source_max_side)
+        )
         self._servers = Servers(server_address, api_key, self._make_client)
         self.concurrent_requests = _AT_ONCE * self._servers.number
         self._live = LiveJobs()
@@ -285,9 +301,9 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
             request = _with_default_size(request)
         if choice.model is not None:
             request = replace(request, model=choice.model)
-        roots, name = self._source_roots, choice.name
+        name, load = choice.name, self._load_source
         with naming(name):
-            prepared = prepare(request, choice.workflow, name, roots, own_file, info)
+            prepared = prepare(request, choice.workflow, name, load, own_file, info)
         return Plan(choice, prepared, seeds)
 
     def _run(

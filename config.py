@@ -41,6 +41,28 @@ def _no_bytes(text: str) -> str | None:
     return None if text.isdecimal() else f"must be a whole number of bytes, not {text!r}"
 
 
+def _no_side(text: str) -> str | None:
+    usable = text.isdecimal() and (int(text) == 0 or int(text) >= 64)
+    return None if usable else f"must be a whole number of pixels from 64, or 0, not {text!r}"
+
+
+def _no_hosts(text: str) -> str | None:
+    for entry in _listed(text):
+        try:
+            parts = urlsplit(f"//{entry}")
+            usable = bool(parts.hostname) and parts.port != 0 and parts.netloc == entry
+        except ValueError:
+            usable = False
+        if not usable or any(character in "@*" or character.isspace() for character in entry):
+            # The value is not repeated: what is before an @ may be a password.
+            return "must be hosts or host:port, with commas between, such as localhost:8000"
+    return None
+
+
+def _listed(text: str) -> list[str]:
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
+
+
 def _no_url(text: str) -> str | None:
     try:
         parts = urlsplit(text)
@@ -120,6 +142,20 @@ SETTINGS: tuple[Setting, ...] = (
         "IMAGE_SOURCE_ROOTS",
         None,
         "folders that local source images may come from; empty = none, unset = any path",
+    ),
+    Setting(
+        "IMAGE_SOURCE_HOSTS",
+        None,
+        "hosts of your own that source images may come from though they are private: host or "
+        "host:port, commas between",
+        _no_hosts,
+    ),
+    Setting(
+        "IMAGE_SOURCE_MAX_SIDE",
+        "4096",
+        "pixels of the longest side of a source image that is sent; a larger one is scaled down; "
+        "0 = as large as it is",
+        _no_side,
     ),
     Setting("IMAGE_STYLE_TEMPLATES", None, "TOML or JSON file with style templates of your own"),
 )
@@ -297,6 +333,14 @@ class Config:
     def get_image_style_templates(self) -> str | None:
         """The file of style templates; None when there is none."""
         return self.get("IMAGE_STYLE_TEMPLATES")
+
+    def get_image_source_hosts(self) -> tuple[str, ...]:
+        """Hosts, "host" or "host:port", that source images may come from though private."""
+        return tuple(_listed(self.get("IMAGE_SOURCE_HOSTS") or ""))
+
+    def get_image_source_max_side(self) -> int | None:
+        """The longest side of a source image that is sent, in pixels; None for no limit."""
+        return int(self._text("IMAGE_SOURCE_MAX_SIDE")) or None
 
     def __repr__(self) -> str:
         return f"Config(configured: {', '.join(self._values) or 'nothing'})"

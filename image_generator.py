@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from config import Config
@@ -207,7 +206,7 @@ class ImageGenerator:
 
     def _generate_cached(self, request: ImageGenerationRequest) -> ImageGenerationResult:
         try:
-            request, hashes = _with_loaded_images(request, self.config.get_image_source_roots())
+            request, hashes = _with_loaded_images(request, self.config)
             if hashes is None:
                 return self.router.generate(request)
             candidates = self.router.resolve(request)
@@ -262,28 +261,32 @@ def _is_as_asked(result: ImageGenerationResult) -> bool:
 
 
 def _with_loaded_images(
-    request: ImageGenerationRequest, roots: tuple[Path, ...] | None
+    request: ImageGenerationRequest, config: Config
 ) -> tuple[ImageGenerationRequest, dict[str, str] | None]:
-    """The request with its images fetched once, and their content hashes.
+    """The request with its images fetched once, and what tells them from others.
 
-    None for hashes when a URL cannot be fetched here: a provider may still get it, as ComfyUI's
-    does those of its own server.
+    They keep their size: the provider scales them down, and says so. None for hashes when a URL
+    cannot be fetched here: a provider may still get it, as ComfyUI's does those of its own server.
     """
-    from image_io.source_images import load_source
+    from image_io.source_images import source_loader
 
+    hosts, max_side = config.get_image_source_hosts(), config.get_image_source_max_side()
+    load = source_loader(config.get_image_source_roots(), hosts, max_side=None)
     extra, hashes = dict(request.extra), {}
     for key in (SOURCE_KEY, MASK_KEY):
         reference = getattr(request, key)
         if reference is None:
             continue
         try:
-            loaded = load_source(reference, roots=roots, what=key.replace("_", " "))
+            loaded = load(reference, key.replace("_", " "))
         except ImageGenerationError as error:
             if not (isinstance(reference, str) and reference.startswith(("http://", "https://"))):
                 raise
             logger.debug("not cached: %s", error)
             return request, None
         extra[key], hashes[key] = loaded.image, loaded.sha256
+        if max_side is not None and max(loaded.image.size) > max_side:
+            hashes[key] += f" within {max_side}"
     return replace(request, extra=extra), hashes
 
 

@@ -26,7 +26,7 @@ from image_io.masks import (
     resize_to,
     upload_name,
 )
-from image_io.source_images import Roots, SourceImage, load_source
+from image_io.source_images import LoadSource, SourceImage, source_loader
 from image_provider import DEFAULT_SIZE, ImageGenerationRequest, InvalidRequestError
 
 _FLUX_MULTIPLE = 16
@@ -72,15 +72,16 @@ def prepare(
     request: ImageGenerationRequest,
     workflow: Workflow,
     name: str,
-    roots: Roots,
+    load: LoadSource | None = None,
     own_file: OwnFile = lambda url: None,
     object_info: ObjectInfo | None = None,
 ) -> Prepared:
     """Loads the images that the request names and makes them fit the workflow `name`.
 
-    Raises InvalidRequestError when the workflow has no place for a picture or mask that was given,
-    for a size that no latent can have, and for what no node's input can be; WorkflowError for a
-    workflow that the request cannot be bound to.
+    `load` knows where they may come from; without it the settings do. Raises InvalidRequestError
+    when the workflow has no place for a picture or mask that was given, for a size that no latent
+    can have, and for what no node's input can be; WorkflowError for a workflow that the request
+    cannot be bound to.
     """
     cleaned = replace(request, extra=plain_inputs(request))
     multiple = size_multiple(workflow.graph)
@@ -97,9 +98,10 @@ def prepare(
             f"workflow {name} loads no picture ({why}), so it cannot start from the source image; "
             "ask for one with a LoadImage node"
         )
-    source, mask = _load(request, roots, own_file)
+    source, mask = _load(request, load or source_loader(), own_file)
     if places.has_size:  # the picture is a reference; the size is the latent's
         sized = _rounded(cleaned, multiple)
+        sized = replace(sized, notes={**sized.notes, **_source_note(source)})
         return _with_images(sized, source, mask, places, name, source.image.size)
     size = _source_size(request, source.image.size)
     if max(size) > MAX_SIDE:
@@ -110,7 +112,8 @@ def prepare(
     fitted = fit_size(*size, multiple)
     # The size is in the picture, so no node is told of it.
     unsized = replace(cleaned, width=DEFAULT_SIZE, height=DEFAULT_SIZE)
-    prepared = Prepared(unsized, notes=_size_note(size, fitted, multiple))
+    notes = {**_size_note(size, fitted, multiple), **_source_note(source)}
+    prepared = Prepared(unsized, notes=notes)
     return _with_images(prepared, source, mask, places, name, fitted)
 
 
@@ -155,15 +158,17 @@ def plain_inputs(request: ImageGenerationRequest) -> dict[str, Any]:
 
 
 def _load(
-    request: ImageGenerationRequest, roots: Roots, own_file: OwnFile
+    request: ImageGenerationRequest, load: LoadSource, own_file: OwnFile
 ) -> tuple[SourceImage, SourceImage | None]:
-    def load(reference: object, what: str) -> SourceImage:
+    def loaded(reference: object, what: str) -> SourceImage:
         # Such a URL is mostly of a private network, where nothing else is fetched from.
         own = own_file(reference) if isinstance(reference, str) else None
-        return load_source(reference if own is None else own, roots=roots, what=what)
+        return load(reference if own is None else own, what)
 
-    source = load(request.source_image, "source image")
-    return source, None if request.mask_image is None else load(request.mask_image, "mask image")
+    source = loaded(request.source_image, "source image")
+    if request.mask_image is None:
+        return source, None
+    return source, loaded(request.mask_image, "mask image")
 
 
 def _rounded(request: ImageGenerationRequest, multiple: int) -> Prepared:
@@ -194,6 +199,13 @@ def _size_note(asked: tuple[int, int], used: tuple[int, int], multiple: int) -> 
     if asked == used:
         return {}
     return {"size": {"asked": list(asked), "used": list(used), "multiple_of": multiple}}
+
+
+def _source_note(source: SourceImage) -> dict[str, Any]:
+    if source.scaled_from is None:
+        return {}
+    sizes = {"asked": list(source.scaled_from), "used": list(source.image.size)}
+    return {"adjusted": [{"parameter": "source_image_url", **sizes}]}
 
 
 def _with_images(

@@ -15,7 +15,7 @@ from hosted_providers.common import Call, InputImage
 from hosted_providers.refusals import check_model_id, refuse_nonsense
 from hosted_providers.sizes import AspectRatios, SourceSize
 from image_io.masks import encode_png, flatten, mask_of, resize_to
-from image_io.source_images import load_source
+from image_io.source_images import SourceImage, load_source
 from image_provider import MAX_SEED, ImageGenerationRequest
 
 if TYPE_CHECKING:
@@ -38,11 +38,14 @@ class Ignored(TypedDict):
 
 
 class Adjusted(TypedDict):
-    """One request field whose value is out of the model's range, and what was sent in its place."""
+    """One request field that was out of its range, and what was sent in its place.
+
+    A number, or [width, height] in pixels for a picture that was scaled down.
+    """
 
     parameter: str
-    asked: float
-    used: float
+    asked: float | list[int]
+    used: float | list[int]
 
 
 class SizeNote(TypedDict):
@@ -67,7 +70,7 @@ def make_plan(catalog: Catalog, configured: str | None, request: ImageGeneration
     """The plan for a request; raises InvalidRequestError when the model makes no sense of it."""
     model = choose_model(catalog, configured, request)
     refuse_nonsense(catalog, model, request)
-    source, mask = _load_inputs(model, request)
+    source, mask, scaled = _load_inputs(model, request)
     call, size = _sized(Call(model, request.prompt), request, source, mask)
     adjusted = tuple(_adjusted(model, request))
     taken = {name: getattr(request, name) for name in _OPTIONAL if _is_taken(model, name, request)}
@@ -75,7 +78,7 @@ def make_plan(catalog: Catalog, configured: str | None, request: ImageGeneration
     options = {name: value for name, value in request.node_inputs.items() if name in model.options}
     call = replace(call, options=options, **taken)
     calls = tuple(_split(call, request.num_images))
-    return Plan(model, calls, tuple(_ignored(model, request)), adjusted, size)
+    return Plan(model, calls, tuple(_ignored(model, request)), (*adjusted, *scaled), size)
 
 
 def choose_model(
@@ -132,14 +135,24 @@ def _ignored(model: Model, request: ImageGenerationRequest) -> Iterator[Ignored]
 
 def _load_inputs(
     model: Model, request: ImageGenerationRequest
-) -> tuple[Image | None, Image | None]:
+) -> tuple[Image | None, Image | None, list[Adjusted]]:
+    """The source, the mask, and what was changed of the source."""
     if request.source_image is None:
-        return None, None
+        return None, None, []
     source = load_source(request.source_image)
+    area = None
     if request.mask_image is not None:
-        mask = load_source(request.mask_image, what="mask image")
-        return flatten(source), mask_of(source, mask)
-    return flatten(source), mask_of(source) if model.needs_mask else None
+        area = mask_of(source, load_source(request.mask_image, what="mask image"))
+    elif model.needs_mask:
+        area = mask_of(source)
+    return flatten(source), area, _scaled(source)
+
+
+def _scaled(source: SourceImage) -> list[Adjusted]:
+    if source.scaled_from is None:
+        return []
+    asked, used = list(source.scaled_from), list(source.image.size)
+    return [Adjusted(parameter="source_image_url", asked=asked, used=used)]
 
 
 def _sized(

@@ -1,8 +1,9 @@
 """Kinds of files, told from their first bytes, and whether a picture came whole.
 
-Owns `inspect_image` (what it is, how large in pixels) and `verify_image` (signature, lengths and,
-for PNG, chunk checksums). Never decodes pixels and never limits their number: pictures of the
-user's own server may be of any size. Standard library only, no I/O.
+Owns `inspect_image` (what it is, how large in pixels), `verify_image` (signature, lengths and, for
+PNG, chunk checksums) and `is_laborious` (whether a decoder would be kept busy). Never decodes
+pixels and never limits their number: pictures of the user's own server may be of any size. Standard
+library only, no I/O.
 """
 
 from __future__ import annotations
@@ -66,6 +67,12 @@ _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 _JPEG_END = 0xD9
 _JPEG_MAX_SEGMENTS = 10_000  # a file made to keep us busy has millions, a real one some dozens
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_SCAN = 0xDA
+# A progressive picture has 10 scans or so. Each costs a walk over all pixels and, where it changes
+# nothing, a hundred bytes.
+_JPEG_MAX_SCANS = 100
+_JPEG_MAX_FILL = 64 * 1024  # bytes between the segments of the header
+_MAX_PARTS = 100_000  # chunks of a PNG, blocks before the picture of a GIF
 _GIF_EXTENSION, _GIF_PICTURE, _GIF_TRAILER = 0x21, 0x2C, 0x3B
 
 
@@ -332,4 +339,61 @@ _VERIFIERS = {
     "image/jpeg": _verify_jpeg,
     "image/webp": _verify_webp,
     "image/gif": _verify_gif,
+}
+
+
+def is_laborious(data: bytes) -> bool:
+    """True for a PNG, JPEG or GIF with more parts or scans than any program would write.
+
+    It takes a decoder minutes or hours, however few pixels and bytes it has.
+    """
+    look = _LABORIOUS.get(_mime_type(data))
+    return look is not None and look(data)
+
+
+def _is_laborious_jpeg(data: bytes) -> bool:
+    segments = scans = fill = 0
+    expected = 2
+    for marker, offset in _jpeg_segments(data):
+        segments += 1
+        if scans == 0:
+            fill += offset - expected
+        (length,) = _unpack(">H", data, offset + 2) or (0,)
+        expected = offset + 2 + length
+        scans += marker == _JPEG_SCAN
+    at_end = segments == _JPEG_MAX_SEGMENTS
+    return at_end or scans > _JPEG_MAX_SCANS or fill > _JPEG_MAX_FILL
+
+
+def _is_laborious_png(data: bytes) -> bool:
+    offset = 8
+    for _ in range(_MAX_PARTS):
+        (length,) = _unpack(">I", data, offset) or (len(data),)
+        offset += 12 + length
+        if offset >= len(data):
+            return False
+    return True
+
+
+def _is_laborious_gif(data: bytes) -> bool:
+    (flags,) = _unpack("B", data, 10) or (0,)
+    position = 13 + _gif_table_bytes(flags)
+    in_extension = False
+    for _ in range(_MAX_PARTS):
+        (byte,) = _unpack("B", data, position) or (_GIF_TRAILER,)
+        if in_extension:
+            position += byte + 1
+            in_extension = byte != 0
+        elif byte == _GIF_EXTENSION:
+            position += 2
+            in_extension = True
+        else:
+            return False
+    return True
+
+
+_LABORIOUS = {
+    "image/png": _is_laborious_png,
+    "image/jpeg": _is_laborious_jpeg,
+    "image/gif": _is_laborious_gif,
 }

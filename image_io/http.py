@@ -22,8 +22,8 @@ import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 from requests_hardened.ip_filter import InvalidIPAddress  # type: ignore[import-untyped]
-from requests_hardened.ip_filter_adapter import IPFilterAdapter  # type: ignore[import-untyped]
 
+from image_io.guarding import GuardedAdapter, OpenHosts, RefusedPort
 from image_io.retrying import BusyRetry, ConnectionRetry, Deadline, seconds_asked
 from image_provider import (
     AuthenticationError,
@@ -82,7 +82,8 @@ class HttpSession:
     """A pool of connections with the headers of one origin; safe for many threads.
 
     `base_url` is what relative URLs refer to, and the only origin that `headers` are sent to.
-    `guarded` refuses addresses of private networks, for URLs that strangers give.
+    `guarded` refuses addresses of private networks and ports that are not the web's, for URLs that
+    strangers give; `opened` are the (host, port) that it takes nonetheless.
     `busy_repeats` is how often a GET is repeated that is answered with 429, 502, 503 or 504, with
     pauses that grow or are what Retry-After asks for, up to some seconds.
     `pool_size` connections are kept; of more at once, urllib3 throws some away with a warning.
@@ -98,6 +99,7 @@ class HttpSession:
         connect_timeout: float = 5.0,
         read_timeout: float = 60.0,
         guarded: bool = False,
+        opened: OpenHosts = frozenset(),
         pool_size: int = 256,
         busy_repeats: int = 0,
         clock: Callable[[], float] = time.monotonic,
@@ -114,6 +116,10 @@ class HttpSession:
         if busy_repeats:
             retry = BusyRetry.times(busy_repeats, self._deadline, clock, sleep)
         self._session = _new_session(self.base_url, guarded, pool_size, retry)
+        if guarded:
+            for scheme in ("http", "https"):
+                adapter = GuardedAdapter(scheme, opened, lambda: self._deadline.at - clock())
+                self._session.mount(f"{scheme}://", adapter)
 
     def get(self, url: str, **options: Any) -> HttpResponse:
         """`request` with GET."""
@@ -272,9 +278,6 @@ def _new_session(
         session.trust_env = False  # a proxy of the environment cannot reach this machine
     if guarded:
         session.trust_env = False  # a proxy would resolve the name itself, past the filter
-        session.mount("http://", IPFilterAdapter(is_https_proto=False))
-        session.mount("https://", IPFilterAdapter(is_https_proto=True))
-        return session
     adapter = HTTPAdapter(max_retries=retry, pool_maxsize=pool_size)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
@@ -322,6 +325,8 @@ def map_request_error(error: Exception, url: str, name: str) -> ImageGenerationE
     match _root(error):
         case InvalidIPAddress():
             return InvalidRequestError(f"{name}: the host of {where} is not on the public internet")
+        case RefusedPort() as refusal:
+            return InvalidRequestError(f"{name}: {where} is on {refusal}, which is not the web's")
         case requests.exceptions.ConnectTimeout():
             return NotConnectedError(f"{name}: no answer from {where} in time to connect")
         case requests.exceptions.Timeout() | urllib3.exceptions.ReadTimeoutError():
@@ -336,6 +341,8 @@ def map_request_error(error: Exception, url: str, name: str) -> ImageGenerationE
             )
         case requests.exceptions.InvalidJSONError():
             return InvalidRequestError(f"{name}: a value in the request to {where} is not JSON")
+        case requests.exceptions.InvalidHeader():
+            return ProviderUnavailableError(f"{name}: {where} answered with a header that is none")
         case (
             requests.exceptions.InvalidURL()
             | requests.exceptions.MissingSchema()

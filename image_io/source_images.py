@@ -1,8 +1,8 @@
 """Source and mask images, wherever they come from: fetched safely, verified, normalised.
 
-Owns what a reference may be (http or https URL, data URI, path, file URL, bytes, Pillow image),
-the limits, and the way to plain RGB or RGBA pixels without metadata. Knows no provider. Reads one
-setting, IMAGE_SOURCE_ROOTS, and only when the caller does not say which folders are open.
+Owns what a reference may be (http or https URL, data URI, path, file URL, bytes, Pillow image) and
+the limits; what becomes of its pixels is in `pixels.py`. Knows no provider. Reads the settings
+IMAGE_SOURCE_*, each only when the caller does not say what it says.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import unquote, unquote_to_bytes
 
 from config import Config
-from image_io.formats import inspect_image
+from image_io.pixels import MAX_PIXELS, decoded, normalised, within
 from image_provider import (
     ImageGenerationError,
     InvalidRequestError,
@@ -39,45 +38,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 32 * 1024 * 1024
-MAX_PIXELS = 64 * 1024 * 1024
 FETCH_SECONDS = 60.0
+_MAX_ESCAPES = 4_000_000  # in a data URI; each becomes an object of its own in between
 
-_PILLOW_FORMATS = {
-    "image/png": "PNG",
-    "image/jpeg": "JPEG",
-    "image/webp": "WEBP",
-    "image/gif": "GIF",
-    "image/bmp": "BMP",
-    "image/tiff": "TIFF",
-}
 _INSTEAD = "pass the picture itself instead: its bytes, or a path"
-
-
 _UNNAMED_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-_ORIENTATION = 0x0112  # the EXIF tag; how to turn the picture upright, by its value
-_UPRIGHT: dict[object, str] = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
 
 
-class _Roots(Enum):
-    FROM_SETTINGS = "IMAGE_SOURCE_ROOTS"
+class _Unsaid(Enum):
+    FROM_SETTINGS = "IMAGE_SOURCE_*"
 
 
-FROM_SETTINGS: Final = _Roots.FROM_SETTINGS
-Roots: TypeAlias = "tuple[Path, ...] | None | Literal[_Roots.FROM_SETTINGS]"
+FROM_SETTINGS: Final = _Unsaid.FROM_SETTINGS
+_FromSettings: TypeAlias = "Literal[_Unsaid.FROM_SETTINGS]"
+Roots: TypeAlias = "tuple[Path, ...] | None | _FromSettings"
 """Folders open to local paths: None = any, empty = none, FROM_SETTINGS = IMAGE_SOURCE_ROOTS."""
+Hosts: TypeAlias = "tuple[str, ...] | _FromSettings"
+"""Hosts that are open though they are private, each "host" or "host:port"; IMAGE_SOURCE_HOSTS."""
+MaxSide: TypeAlias = "int | None | _FromSettings"
+"""The longest side in pixels, None = as large as it is; FROM_SETTINGS = IMAGE_SOURCE_MAX_SIDE."""
 
 
 def as_roots(folders: object) -> Roots:
     """Roots as a caller gives them: one folder or several, each a text or a path."""
-    if folders is None or isinstance(folders, _Roots):
+    if folders is None or isinstance(folders, _Unsaid):
         return folders
     if isinstance(folders, (str, os.PathLike)):
         folders = [folders] if folders != "" else []
@@ -90,6 +74,32 @@ def as_roots(folders: object) -> Roots:
     return tuple(paths)
 
 
+def as_hosts(hosts: object) -> Hosts:
+    """Hosts as a caller gives them: one or several; raises TypeError or ValueError for no host."""
+    from image_io.guarding import open_hosts
+
+    if isinstance(hosts, _Unsaid):
+        return hosts
+    if isinstance(hosts, str):
+        hosts = [hosts] if hosts else []
+    given = tuple(hosts) if isinstance(hosts, Iterable) else (hosts,)
+    if not all(isinstance(host, str) for host in given):
+        raise TypeError('source_hosts must be a "host:port" or a list of them')
+    open_hosts(given)
+    return given
+
+
+def as_max_side(pixels: object) -> MaxSide:
+    """A longest side as a caller gives it; raises TypeError or ValueError for what is none."""
+    if pixels is None or isinstance(pixels, _Unsaid):
+        return pixels
+    if not isinstance(pixels, int) or isinstance(pixels, bool):
+        raise TypeError(f"source_max_side must be an int or None, not {type(pixels).__name__}")
+    if pixels < 1:
+        raise ValueError("source_max_side must be at least 1 pixel, or None for no limit")
+    return pixels
+
+
 @dataclass(frozen=True)
 class SourceImage:
     """A picture that was decoded whole.
@@ -97,18 +107,35 @@ class SourceImage:
     `image` is RGB, or RGBA where something in it is transparent, upright and without metadata.
     `sha256` is of the file as it came; of the pixels for a Pillow image, whose `mime_type` is None.
     `original_size` is (width, height) in pixels as stored, before the picture was turned upright.
+    `scaled_from` is the (width, height) of the upright picture where `image` is a smaller one.
     """
 
     image: Image = field(repr=False)
     sha256: str
     mime_type: str | None
     original_size: tuple[int, int]
+    scaled_from: tuple[int, int] | None = None
+
+
+LoadSource: TypeAlias = "Callable[[object, str], SourceImage]"
+"""`load_source` with its rules filled in: from a reference and what it is called in errors."""
+
+
+def source_loader(
+    roots: Roots = FROM_SETTINGS, hosts: Hosts = FROM_SETTINGS, max_side: MaxSide = FROM_SETTINGS
+) -> LoadSource:
+    """`load_source` by these rules."""
+    return lambda reference, what: load_source(
+        reference, roots=roots, hosts=hosts, max_side=max_side, what=what
+    )
 
 
 def load_source(
     reference: object,
     *,
     roots: Roots = FROM_SETTINGS,
+    hosts: Hosts = FROM_SETTINGS,
+    max_side: MaxSide = FROM_SETTINGS,
     what: str = "source image",
     session: HttpSession | None = None,
     max_bytes: int = MAX_BYTES,
@@ -117,15 +144,19 @@ def load_source(
     """The picture that `reference` names or is; `what` stands for it in errors.
 
     A reference is an http or https URL, a data URI, a file URL, a path, bytes or a Pillow image.
-    URLs are fetched from the public internet only, unless a `session` is given. Raises
+    URLs are fetched from public addresses, ports 80 and 443, and from `hosts`, unless a `session`
+    is given. A picture with a longer side than `max_side` is scaled down. Raises
     InvalidRequestError, and ProviderUnavailableError when the host of a URL cannot be reached.
     """
     from PIL import Image as PillowImage
 
+    if max_side is FROM_SETTINGS:
+        max_side = Config().get_image_source_max_side()
     if isinstance(reference, PillowImage.Image):
-        return _from_pillow(reference, f"{what} (the given image)", max_pixels)
+        given = _from_pillow(reference, f"{what} (the given image)", max_pixels)
+        return _scaled(given, max_side)
     if isinstance(reference, str) and _scheme(reference) in ("http", "https"):
-        name, data = _fetch(reference.strip(), what, session, max_bytes)
+        name, data = _fetch(reference.strip(), what, session, hosts, max_bytes)
     elif isinstance(reference, str) and _scheme(reference) == "data":
         name = f"{what} (the data URI)"
         data = _decode_data_uri(reference.strip(), name, max_bytes)
@@ -142,7 +173,7 @@ def load_source(
         )
     if len(data) > max_bytes:
         raise _too_large(name, max_bytes)
-    return _from_file(data, name, max_pixels)
+    return _scaled(_from_file(data, name, max_pixels), max_side)
 
 
 def _scheme(reference: str) -> str:
@@ -162,10 +193,15 @@ def _too_large(name: str, max_bytes: int) -> InvalidRequestError:
     )
 
 
-def _fetch(url: str, what: str, session: HttpSession | None, max_bytes: int) -> tuple[str, bytes]:
+def _fetch(
+    url: str, what: str, session: HttpSession | None, hosts: Hosts, max_bytes: int
+) -> tuple[str, bytes]:
+    from image_io.guarding import REFUSALS, open_hosts
     from image_io.http import HttpSession, shown_url
 
-    used = session or HttpSession(what, guarded=True)
+    if hosts is FROM_SETTINGS:
+        hosts = Config().get_image_source_hosts()
+    used = session or HttpSession(what, guarded=True, opened=open_hosts(hosts))
     try:
         response = used.get(
             url,
@@ -180,7 +216,9 @@ def _fetch(url: str, what: str, session: HttpSession | None, max_bytes: int) -> 
             f"{error}; try again later, or {_INSTEAD}", status=error.status
         ) from error
     except ImageGenerationError as error:
-        raise InvalidRequestError(f"{error}; {_INSTEAD}", status=error.status) from error
+        opening = " or open the host with IMAGE_SOURCE_HOSTS"
+        remedy = _INSTEAD + opening if isinstance(error.__cause__, REFUSALS) else _INSTEAD
+        raise InvalidRequestError(f"{error}; {remedy}", status=error.status) from error
     finally:
         if session is None:
             used.close()
@@ -205,6 +243,8 @@ def _decode_data_uri(uri: str, name: str, max_bytes: int) -> bytes:
         raise InvalidRequestError(f"{name} has no comma; it must read data:image/png;base64,…")
     if len(body) > 4 * max_bytes:
         raise _too_large(name, max_bytes)
+    if body.count("%") > _MAX_ESCAPES:
+        raise InvalidRequestError(f"{name} is in percent encoding; encode it in base64 instead")
     try:
         data = unquote_to_bytes(body)
         if "base64" not in (part.strip().lower() for part in header.split(";")[1:]):
@@ -288,102 +328,21 @@ def _read_file(path: Path, name: str, max_bytes: int) -> bytes:
 
 
 def _from_file(data: bytes, name: str, max_pixels: int) -> SourceImage:
-    from PIL import Image as PillowImage
-
-    told = inspect_image(data)
-    format_name = _PILLOW_FORMATS.get(told.mime_type)
-    if format_name is None:
-        raise InvalidRequestError(_not_a_picture(data, name, told.mime_type))
-    if told.width is None or told.height is None:
-        raise _damaged(name)
-    _check_pixels(told.width, told.height, name, max_pixels)
-    try:
-        opened = PillowImage.open(BytesIO(data), formats=[format_name])
-    except Exception as error:
-        raise _damaged(name) from error
-    with opened:
-        image = _normalised(opened, name, max_pixels)
+    image, told = decoded(data, name, max_pixels)
+    assert told.width is not None and told.height is not None
     size = (told.width, told.height)
     return SourceImage(image, hashlib.sha256(data).hexdigest(), told.mime_type, size)
 
 
 def _from_pillow(given: Image, name: str, max_pixels: int) -> SourceImage:
-    image = _normalised(given, name, max_pixels)
+    image = normalised(given, name, max_pixels)
     digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
     digest.update(image.tobytes())
     return SourceImage(image, digest.hexdigest(), None, given.size)
 
 
-def _not_a_picture(data: bytes, name: str, mime_type: str) -> str:
-    if not data:
-        return f"{name} is empty; give a picture file"
-    kind = "a web page or other text" if data.lstrip()[:1] in (b"<", b"{") else mime_type
-    return (
-        f"{name} is {kind}, not a picture of a kind that is read here; give a PNG, JPEG, WebP, "
-        "GIF, BMP or TIFF file"
-    )
-
-
-def _damaged(name: str) -> InvalidRequestError:
-    return InvalidRequestError(
-        f"{name} is cut off or damaged, so its pixels cannot be read; save or download it again"
-    )
-
-
-def _check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise InvalidRequestError(
-            f"{name} has {width}×{height} pixels, more than the {max_pixels:,} allowed; scale it "
-            "down first"
-        )
-    if width * height == 0:
-        raise InvalidRequestError(f"{name} has no pixels ({width}×{height})")
-
-
-def _normalised(opened: Image, name: str, max_pixels: int) -> Image:
-    """A copy that is RGB or RGBA, upright and without metadata; decodes whole or raises."""
-    # Once more: what Pillow will decode can differ from what the first header told.
-    _check_pixels(*opened.size, name, max_pixels)
-    try:
-        image = _to_rgb(opened)
-    except Exception as error:
-        raise _damaged(name) from error
-    image.info = {}
-    return _upright(image, _orientation(opened))
-
-
-def _to_rgb(image: Image) -> Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _to_8_bit(image).convert("RGB")
-    if image.mode[-1] not in "Aa" and "transparency" not in image.info:
-        return image.convert("RGB")
-    with_alpha = image.convert("RGBA")
-    opaque = with_alpha.getchannel("A").getextrema() == (255, 255)
-    return with_alpha.convert("RGB") if opaque else with_alpha
-
-
-def _to_8_bit(image: Image) -> Image:
-    """Grey of 16 bits by its high byte, floats from 0 to 1 by their share of 255."""
-    import numpy
-    from PIL import Image as PillowImage
-
-    values = numpy.asarray(image)
-    scaled = numpy.nan_to_num(values) * 255.0 if image.mode == "F" else values // 256
-    return PillowImage.fromarray(scaled.clip(0, 255).astype(numpy.uint8))
-
-
-def _upright(image: Image, orientation: object) -> Image:
-    from PIL.Image import Transpose
-
-    turn = _UPRIGHT.get(orientation)
-    return image if turn is None else image.transpose(Transpose[turn])
-
-
-def _orientation(image: Image) -> object:
-    if image.format == "TIFF":
-        return None  # Pillow turns these itself, and up to 10.0 leaves the tag as it was
-    try:
-        return image.getexif().get(_ORIENTATION)
-    except Exception:
-        logger.debug("EXIF data that cannot be read; taken as upright", exc_info=True)
-        return None
+def _scaled(source: SourceImage, max_side: int | None) -> SourceImage:
+    image = source.image if max_side is None else within(source.image, max_side)
+    if image is source.image:
+        return source
+    return replace(source, image=image, scaled_from=source.image.size)

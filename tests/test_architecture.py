@@ -189,14 +189,14 @@ MAY_IMPORT: dict[str, set[str]] = {
 # What a single module may import beyond its room's rule.
 EXCEPTIONS = {
     "comfyui.servers": {"comfyui.embedded"},  # starts one for the address "embedded"
-    "image_io.source_images": {"config"},  # IMAGE_SOURCE_ROOTS binds however it is called
+    "image_io.source_images": {"config"},  # IMAGE_SOURCE_* binds however it is called
 }
 COMMANDS = tuple(path.name for path in sorted(ROOT.glob("*_cli.py")))
 COMMAND_LINE = (*COMMANDS, *(path.name for path in sorted(ROOT.glob("cli_*.py"))))
 # Libraries that one place owns, so that their errors are mapped there and nowhere else.
 OWNERS: dict[str, str | tuple[str, ...]] = {
-    "requests": "image_io/http.py",
-    "requests_hardened": "image_io/http.py",
+    "requests": ("image_io/http.py", "image_io/guarding.py"),
+    "requests_hardened": ("image_io/http.py", "image_io/guarding.py"),
     "urllib3": ("image_io/http.py", "image_io/retrying.py"),
     "websocket": "comfyui/sockets.py",
     "aiohttp": "comfyui/embedded/",

@@ -30,6 +30,10 @@ from image_provider import (
     ProviderUnavailableError,
     WorkflowError,
 )
+from tests.hosted_support import png
+from tests.web_support import web, whole
+
+assert web  # the fixture
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
@@ -668,6 +672,32 @@ def test_source_roots_may_be_one_folder(tmp_path):
             provider.build_workflow(sourced(outside / "fox.png"))
     with pytest.raises(TypeError, match="source_roots must be"):
         ComfyUIProvider(source_roots=5)
+
+
+def test_sources_may_come_from_a_host_that_the_constructor_opens(comfyui_server, web):
+    web.answer = lambda place: whole(png(width=200, height=100))
+    asked = sourced(f"http://localhost:{web.port}/fox.png", steps=1)
+    address = comfyui_server.address
+    opened = {"source_hosts": f"localhost:{web.port}", "source_max_side": 64}
+    with ComfyUIProvider(address) as closed, ComfyUIProvider(address, **opened) as provider:
+        assert "IMAGE_SOURCE_HOSTS" in closed.generate(asked).error
+        assert web.asked == []
+        result = done(provider.generate(asked))
+    assert (result.images[0]["width"], result.images[0]["height"]) == (64, 32)
+    assert result.metadata["adjusted"] == [
+        {"parameter": "source_image_url", "asked": [200, 100], "used": [64, 32]}
+    ]
+    with pytest.raises(ValueError, match="no host or host:port"):
+        ComfyUIProvider(source_hosts="http://localhost")
+
+
+def test_nothing_is_written_to_disk_for_pictures_that_are_uploaded(provider, tmp_path):
+    source = picture(tmp_path / "s.png")
+    mask = half_mask(tmp_path / "m.png")
+    before = set(tmp_path.rglob("*"))
+    done(provider.generate(sourced(source, mask_image_url=str(mask), steps=1)))
+    done(provider.generate(request(extra={"source_image": source.read_bytes()}, steps=1)))
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_building_raises_for_what_cannot_be_built(provider):

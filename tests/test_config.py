@@ -189,6 +189,38 @@ def test_empty_source_roots_in_the_file_close_every_folder():
     assert Config({}).get_image_source_roots() == ()
 
 
+def test_hosts_of_source_images_are_a_list():
+    assert Config({}).get_image_source_hosts() == ()
+    hosts = Config({"IMAGE_SOURCE_HOSTS": " localhost:8000, ,[::1]:81,files.lan"})
+    assert hosts.get_image_source_hosts() == ("localhost:8000", "[::1]:81", "files.lan")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["http://localhost", "me:pw@host", "*", "*.lan", "a/b", "a b", "a:x", "a:0", "a:99999", "::1"],
+)
+def test_what_is_no_host_is_refused_without_being_shown(value):
+    with pytest.raises(ConfigurationError, match="must be hosts or host:port") as caught:
+        Config({"IMAGE_SOURCE_HOSTS": f"good:1,{value}"})
+    assert "pw" not in str(caught.value)
+
+
+def test_longest_side_of_a_source_image_is_a_number_and_0_is_none():
+    assert Config({}).get_image_source_max_side() == 4096
+    assert Config({"IMAGE_SOURCE_MAX_SIDE": "64"}).get_image_source_max_side() == 64
+    assert Config({"IMAGE_SOURCE_MAX_SIDE": "0"}).get_image_source_max_side() is None
+    for value in ("63", "-1", "1.5", "many"):
+        with pytest.raises(ConfigurationError, match="IMAGE_SOURCE_MAX_SIDE .* number of pixels"):
+            Config({"IMAGE_SOURCE_MAX_SIDE": value})
+
+
+def test_settings_of_source_images_reach_the_provider():
+    config = Config({"IMAGE_SOURCE_HOSTS": "files.lan:1", "IMAGE_SOURCE_MAX_SIDE": "0"})
+    with closing(BUILT_IN["comfyui"](config)) as provider:
+        arguments = provider._arguments
+    assert (arguments["source_hosts"], arguments["source_max_side"]) == (("files.lan:1",), None)
+
+
 @pytest.mark.parametrize(
     ("value", "method"),
     [("auto", "auto"), ("Latent2RGB", "latent2rgb"), ("none", "none"), ("", None)],

@@ -75,6 +75,25 @@ def form_of(request) -> dict[str, bytes]:
 
 
 @responses.activate
+def test_a_source_that_is_too_large_is_scaled_down_with_its_mask(provider, tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGE_SOURCE_MAX_SIDE", "1024")
+    responses.post(EDITS, json=ANSWERS["success"])
+    source = write_png(tmp_path, "source.png", width=2048, height=1536)
+    mask = write_png(tmp_path, "mask.png", width=512, height=384, color="white")
+    request = ImageGenerationRequest("a hat", source_image_url=source, mask_image_url=mask)
+
+    result = provider.generate(request)
+
+    parts = form_of(responses.calls[0].request)
+    sizes = {name: Image.open(BytesIO(parts[name])).size for name in ("image", "mask")}
+    assert sizes == {"image": (1024, 768), "mask": (1024, 768)}
+    assert parts["size"] == b"1024x768"
+    assert result.metadata["adjusted"] == [
+        {"parameter": "source_image_url", "asked": [2048, 1536], "used": [1024, 768]}
+    ]
+
+
+@responses.activate
 def test_image_to_image_is_a_multipart_edit(provider, tmp_path):
     responses.post(EDITS, json=ANSWERS["success"])
     source = write_png(tmp_path, "source.png", width=1024, height=768, color="blue")

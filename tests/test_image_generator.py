@@ -16,6 +16,7 @@ from image_provider import (
     ProviderUnavailableError,
 )
 from tests.fakes.provider import FakeProvider, png, success
+from tests.hosted_support import write_png
 
 CACHE = Path("cache/images")
 
@@ -374,6 +375,18 @@ def test_a_picture_to_start_from_counts_by_its_content_and_is_read_once():
     assert same.metadata["cached"] is True
     Path("a.png").write_bytes(png(2))
     assert "cached" not in generator.generate("a fox", seed=3, source_image_url="a.png").metadata
+
+
+def test_a_picture_that_is_too_large_is_left_to_the_provider_and_counts_by_its_limit():
+    """The provider scales it down, and tells."""
+    write_png(Path(), "large.png", width=200, height=100)
+    call = {"prompt": "a fox", "seed": 3, "source_image_url": "large.png"}
+    provider = FakeProvider()
+    make_generator(provider, IMAGE_SOURCE_MAX_SIDE="100").generate(**call)
+    assert sent(provider).extra["source_image"].size == (200, 100)
+    for limit, is_kept in (("100", True), ("90", False), ("0", False)):
+        made = make_generator(FakeProvider(), IMAGE_SOURCE_MAX_SIDE=limit).generate(**call)
+        assert ("cached" in made.metadata) is is_kept, limit
 
 
 def test_a_mask_counts_by_its_content():

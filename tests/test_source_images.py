@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from image_io import source_images
 from image_io.http import HttpSession
 from image_io.masks import (
     encode_for_comfyui,
@@ -33,6 +34,7 @@ from image_io.masks import (
 from image_io.source_images import (
     FROM_SETTINGS,
     SourceImage,
+    as_max_side,
     as_roots,
     file_url_path,
     load_source,
@@ -191,6 +193,13 @@ def test_broken_data_uri_is_refused_without_being_shown(uri, problem):
     message = refusal(uri)
     assert message.startswith("source image (the data URI)")
     assert problem in message
+
+
+def test_data_uri_of_endless_escapes_is_refused(monkeypatch):
+    """Each becomes an object of its own; a whole file of them takes gigabytes."""
+    monkeypatch.setattr(source_images, "_MAX_ESCAPES", 1000)
+    assert "encode it in base64 instead" in refusal("data:," + "%41" * 1001)
+    assert "octet-stream" in refusal("data:," + "%41" * 1000)
 
 
 @given(st.text(max_size=200), st.sampled_from(["data:", "data:;base64,", "data:image/png,", ""]))
@@ -658,6 +667,64 @@ def test_metadata_is_dropped():
     assert source.image.info == {}
     assert dict(source.image.getexif()) == {}
     assert b"home" not in encode_png(source.image)
+
+
+# --- pictures that are scaled down ---
+
+
+def test_picture_beyond_the_longest_side_is_scaled_down_and_says_so():
+    source = load_source(encoded(picture(60, 40)), max_side=30)
+    assert (source.image.size, source.scaled_from) == ((30, 20), (60, 40))
+    assert source.original_size == (60, 40)
+    assert source.sha256 == load_source(encoded(picture(60, 40))).sha256
+    given_image = load_source(picture(60, 40), max_side=30)
+    assert (given_image.image.size, given_image.scaled_from) == ((30, 20), (60, 40))
+
+
+def test_picture_that_was_turned_tells_its_upright_size():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    source = load_source(encoded(picture(60, 40), "JPEG", exif=exif), max_side=30)
+    assert (source.image.size, source.scaled_from) == ((20, 30), (40, 60))
+
+
+@pytest.mark.parametrize("max_side", [None, 60, FROM_SETTINGS])
+def test_picture_within_the_longest_side_keeps_its_pixels(max_side):
+    source = load_source(encoded(picture(60, 40)), max_side=max_side)
+    assert same(source.image, picture(60, 40))
+    assert source.scaled_from is None
+
+
+def test_setting_has_the_longest_side_when_the_caller_does_not(monkeypatch):
+    large = encoded(Image.new("1", (5000, 10)))
+    assert load_source(large).image.size == (4096, 8)
+    monkeypatch.setenv("IMAGE_SOURCE_MAX_SIDE", "100")
+    assert load_source(encoded(picture(200, 100))).image.size == (100, 50)
+    assert load_source(encoded(picture(200, 100)), max_side=150).image.size == (150, 75)
+    monkeypatch.setenv("IMAGE_SOURCE_MAX_SIDE", "0")
+    assert load_source(large).image.size == (5000, 10)
+
+
+def test_mask_stays_in_step_with_a_source_that_was_scaled_down():
+    mask = Image.new("L", (80, 40), 0)
+    mask.paste(255, (40, 0, 80, 40))
+    for mask_side in (20, None):  # whether the mask is scaled down itself or not
+        source = load_source(encoded(picture(80, 40)), max_side=20)
+        area = mask_of(source, load_source(encoded(mask), max_side=mask_side))
+        assert area.size == source.image.size == (20, 10)
+        assert (area.getpixel((3, 5)), area.getpixel((16, 5))) == (0, 255)
+
+
+@pytest.mark.parametrize("pixels", [0, -1])
+def test_longest_side_without_pixels_is_refused(pixels):
+    with pytest.raises(ValueError, match="at least 1 pixel"):
+        as_max_side(pixels)
+
+
+@pytest.mark.parametrize("pixels", ["100", 1.5, True])
+def test_longest_side_that_is_no_number_is_refused(pixels):
+    with pytest.raises(TypeError, match="source_max_side must be an int or None"):
+        as_max_side(pixels)
 
 
 # --- masks and uploads ---

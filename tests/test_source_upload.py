@@ -12,9 +12,11 @@ from PIL import Image
 from comfyui.object_info import ObjectInfo
 from comfyui.source_upload import prepare, size_multiple
 from comfyui.workflow import Workflow
+from image_io.source_images import source_loader
 from image_provider import ImageGenerationRequest, InvalidRequestError
 from tests.graph_support import node
 
+LOAD = source_loader(roots=None, max_side=4096)
 ROOT = Path(__file__).parent.parent / "workflows" / "comfyui"
 
 
@@ -27,7 +29,7 @@ def prepared(graph, source=None, mask=None, overrides=None, info=None, extra=Non
     request = ImageGenerationRequest("fox", extra=extra, **fields)
     graph = graph_of(graph) if isinstance(graph, str) else graph
     workflow = Workflow(graph, overrides=overrides)
-    return prepare(request, workflow, "some.json", None, object_info=info)
+    return prepare(request, workflow, "some.json", LOAD, object_info=info)
 
 
 def uploaded(made, name):
@@ -104,7 +106,7 @@ def test_a_size_that_no_latent_can_have_is_refused_before_anything_is_scaled(giv
 def test_numbers_of_numpy_are_taken_as_numbers():
     extra = {"8.seed": numpy.int64(3), "8.cfg": numpy.float32(0.5), "8.x": (numpy.bool_(True), "a")}
     request = ImageGenerationRequest("fox", extra=extra)
-    made = prepare(request, Workflow(graph_of("t2i_flux")), "some.json", None)
+    made = prepare(request, Workflow(graph_of("t2i_flux")), "some.json", LOAD)
     assert made.request.extra == {"8.seed": 3, "8.cfg": 0.5, "8.x": [True, "a"]}
     assert [type(value) for value in made.request.extra.values()] == [int, float, list]
 
@@ -113,7 +115,7 @@ def test_numbers_of_numpy_are_taken_as_numbers():
 def test_what_json_cannot_hold_is_refused_by_its_key(value):
     request = ImageGenerationRequest("fox", extra={"8.seed": value})
     with pytest.raises(InvalidRequestError, match=r"extra\['8\.seed'\]"):
-        prepare(request, Workflow(graph_of("t2i_flux")), "some.json", None)
+        prepare(request, Workflow(graph_of("t2i_flux")), "some.json", LOAD)
 
 
 def test_nesting_without_end_is_refused():
@@ -159,7 +161,32 @@ def test_picture_and_mask_are_scaled_together():
     assert made.notes["size"] == {"asked": [100, 70], "used": [96, 64], "multiple_of": 16}
 
 
-def test_a_picture_beside_an_empty_latent_keeps_its_pixels_and_the_latent_takes_the_size():
+def scaled(asked, used):
+    return [{"parameter": "source_image_url", "asked": asked, "used": used}]
+
+
+def test_a_picture_that_is_too_large_is_scaled_down_with_its_mask_and_the_result_says_so(
+    monkeypatch,
+):
+    monkeypatch.setitem(globals(), "LOAD", source_loader(roots=None, max_side=64))
+    made = prepared("inpaint_flux", plain((200, 100)), right_half((200, 100)))
+    picture = uploaded(made, made.request.source_image_url)
+    assert picture.size == (64, 32)
+    alpha = numpy.asarray(picture.getchannel("A"))
+    assert (alpha[:, :28] == 255).all() and (alpha[:, 36:] == 0).all()
+    assert made.notes == {"adjusted": scaled([200, 100], [64, 32])}
+
+
+def test_a_size_that_is_given_counts_for_a_picture_that_is_too_large_too(monkeypatch):
+    monkeypatch.setitem(globals(), "LOAD", source_loader(roots=None, max_side=64))
+    made = prepared("i2i_checkpoint", plain((200, 100)), width=128)
+    assert uploaded(made, made.request.source_image_url).size == (128, 64)
+    assert made.notes == {"adjusted": scaled([200, 100], [64, 32])}
+
+
+def test_a_picture_beside_an_empty_latent_keeps_its_pixels_and_the_latent_takes_the_size(
+    monkeypatch,
+):
     graph = graph_of("t2i_flux")
     graph["20"] = node("LoadImage", image="x.png")
     graph["21"] = node("VAEEncode", pixels=["20", 0], vae=["3", 0])
@@ -168,6 +195,10 @@ def test_a_picture_beside_an_empty_latent_keeps_its_pixels_and_the_latent_takes_
     made = prepared(graph, plain((50, 30)), width=100, height=100)
     assert uploaded(made, made.request.source_image_url).size == (50, 30)
     assert made.request.explicit_size == (96, 96)
+    monkeypatch.setitem(globals(), "LOAD", source_loader(roots=None, max_side=25))
+    made = prepared(graph, plain((50, 30)), width=96, height=96)
+    assert uploaded(made, made.request.source_image_url).size == (25, 15)
+    assert made.notes == {"adjusted": scaled([50, 30], [25, 15])}
 
 
 def test_a_mask_loader_of_its_own_gets_the_mask_as_colour_and_as_alpha():
