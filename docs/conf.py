@@ -48,6 +48,7 @@ def setup(app: Any) -> None:
     """Puts the tables into the pages, and the drawings of docstrings into boxes."""
     app.connect("source-read", _fill_tables)
     app.connect("autodoc-process-docstring", _box_drawings)
+    app.connect("autodoc-process-signature", _readable_signature)
 
 
 def _fill_tables(app: Any, page: str, source: list[str]) -> None:
@@ -63,3 +64,17 @@ def _box_drawings(app: Any, what: str, name: str, obj: Any, options: Any, lines:
         else:
             boxed += [*paragraph.splitlines(), ""]
     lines[:] = boxed
+
+
+def _readable_signature(
+    app: Any,
+    what: str,
+    name: str,
+    obj: Any,
+    options: Any,
+    arguments: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """A signature that Python can read: of one that it cannot, Sphinx shows every module's path."""
+    readable = None if arguments is None else arguments.replace("<factory>", "...")
+    return readable, returns

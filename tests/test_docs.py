@@ -276,6 +276,12 @@ def test_the_reference_has_every_public_class():
     assert public - told == parts  # what callers never write themselves
 
 
+def test_every_field_of_a_request_is_explained():
+    cells = re.findall(r"^\| (`.+?) \|", _page("reference/contract"), re.MULTILINE)
+    explained = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert explained == {field.name for field in fields(ImageGenerationRequest)} - {"from_template"}
+
+
 def test_errors_carry_what_the_page_says_of_all():
     named = {field.name for field in fields(ImageGenerationError)}
     said = _page("reference/errors").partition("Each also carries")[2].partition(".")[0]
