@@ -22,7 +22,7 @@ copyright = author  # noqa: A001 - Sphinx's name for it
 release = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)[0]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "pending"]
 nitpick_ignore_regex = [("py:.*", ".*")]  # types of other libraries have no page here
 
 myst_heading_anchors = 3

@@ -1,6 +1,7 @@
 """The blocks of the documentation, and how they are run; for the tests of README and docs/.
 
-A block whose info string goes on after its language with `not run:` and a reason is not run.
+A block whose info string goes on after its language with `not run:` and a reason is not run. One
+with `file:` and a name is that file, for the programs and commands of its page.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import inspect
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # pytest needs it there too
 
-__all__ = ["ROOT", "Block", "blocks", "cli_lines", "run_cli", "run_python", "tomllib"]
+__all__ = [
+    "ROOT",
+    "Block",
+    "blocks",
+    "cli_lines",
+    "run_cli",
+    "run_python",
+    "tomllib",
+    "write_files",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 CLI = "python -m image_cli "
@@ -34,7 +44,7 @@ _FENCE = re.compile(
     r"(?P<text>.*?)^(?P=indent)(?P=fence) *$",
     re.MULTILINE | re.DOTALL,
 )
-_NOT_RUN = "not run:"
+_NOT_RUN, _FILE = "not run:", "file:"
 
 
 class Block(NamedTuple):
@@ -46,8 +56,7 @@ class Block(NamedTuple):
     info: str
     text: str
 
-    @property
-    def name(self) -> str:
+    def __str__(self) -> str:
         return f"{self.page}:{self.line}"
 
     @property
@@ -67,6 +76,15 @@ def blocks(path: Path, *languages: str) -> Iterator[Block]:
             yield Block(page, line, found["language"], found["info"].strip(), inside)
 
 
+def write_files(page: Path) -> None:
+    """The files that a page shows, and the pictures that it speaks of, in the current folder."""
+    for block in blocks(page):
+        if block.info.startswith(_FILE):
+            Path(block.info.removeprefix(_FILE).strip()).write_text(block.text, "utf-8")
+    Image.new("RGB", (64, 64), "orange").save("fox.png")
+    Image.new("L", (64, 64), "white").save("mask.png")
+
+
 def run_python(block: Block, fixtures: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Runs a block as a program of its own, and the tests that it defines; what it defined."""
     names: dict[str, Any] = {"__name__": "__docs__"}
@@ -82,10 +100,10 @@ def _call(test: Callable[..., object], fixtures: Mapping[str, Any]) -> None:
     test(**{name: fixtures[name] for name in inspect.signature(test).parameters})
 
 
-def cli_lines(found: Iterator[Block] | list[Block]) -> list[tuple[str, str]]:
-    """(where, line) of every call of the command line in blocks that are run."""
+def cli_lines(found: Iterable[Block]) -> list[tuple[Block, str]]:
+    """Every call of the command line in blocks that are run, with its block."""
     return [
-        (block.name, line)
+        (block, line)
         for block in found
         if block.why_not_run is None
         for line in block.text.splitlines()
@@ -94,12 +112,7 @@ def cli_lines(found: Iterator[Block] | list[Block]) -> list[tuple[str, str]]:
 
 
 def run_cli(line: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """Runs a line of the command line, which has to succeed; what it printed.
-
-    fox.png and mask.png are there, as the pages have it.
-    """
-    Image.new("RGB", (64, 64), "orange").save("fox.png")
-    Image.new("L", (64, 64), "white").save("mask.png")
+    """Runs a line of the command line, which has to succeed; what it printed."""
     arguments = shlex.split(line, comments=True)[3:]
     assert image_cli.main(arguments) == OK, capsys.readouterr().err
     return capsys.readouterr().out

@@ -33,6 +33,7 @@ from tests.document_support import (
     run_cli,
     run_python,
     tomllib,
+    write_files,
 )
 from tests.fakes.provider import FakeProvider
 
@@ -57,7 +58,7 @@ REASONS = {
 """Why blocks are not run: these alone count, and each of them is needed."""
 BY_CI = ("python3 dev.py test", "python3 dev.py check", "python3 dev.py docs")
 DEMO = 'python3 dev.py demo "a red fox in the snow"'
-LANGUAGES = {"python", "sh", "json", "toml", "text", "ini", "bat", "nginx"}
+LANGUAGES = {"python", "sh", "json", "toml", "csv", "text", "ini", "bat", "nginx"}
 DIRECTIVES = {"{toctree}", "{include}", "{eval-rst}", "{raw}"}
 
 
@@ -71,9 +72,10 @@ def embedded(monkeypatch, comfyui_server):
 # Blocks
 
 
-@pytest.mark.parametrize("block", RUN, ids=lambda block: block.name)
+@pytest.mark.parametrize("block", RUN, ids=str)
 def test_python_block_runs(block: Block, capsys, embedded, monkeypatch, tmp_path):
     fixtures = {"comfyui_server": embedded, "monkeypatch": monkeypatch, "tmp_path": tmp_path}
+    write_files(ROOT / block.page)
     names = run_python(block, fixtures)
 
     printed = capsys.readouterr().out
@@ -81,8 +83,9 @@ def test_python_block_runs(block: Block, capsys, embedded, monkeypatch, tmp_path
     assert "False" not in printed
 
 
-@pytest.mark.parametrize(("where", "line"), LINES, ids=lambda text: text[-60:])
-def test_command_line_runs(where, line, capsys, embedded):
+@pytest.mark.parametrize(("block", "line"), LINES, ids=lambda part: str(part)[-60:])
+def test_command_line_runs(block: Block, line: str, capsys, embedded):
+    write_files(ROOT / block.page)
     assert run_cli(line, capsys).strip()
 
 
@@ -112,9 +115,7 @@ def test_every_block_is_of_a_kind_that_a_test_knows():
         assert set(found) <= DIRECTIVES
 
 
-@pytest.mark.parametrize(
-    "block", [block for block in BLOCKS if block.language == "json"], ids=lambda block: block.name
-)
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "json"], ids=str)
 def test_json_is_what_its_reader_takes(block: Block):
     data = json.loads(block.text)
     if block.info == "bindings":
@@ -176,6 +177,12 @@ def test_files_that_are_named_are_there():
             r"`((?:comfyui|image_io|tests|workflows)/[\w./]+)`", page.read_text("utf-8")
         ):
             assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_benchmarks_that_are_named_are_there():
+    page = re.sub(r"<!--.*?-->", "", _page("developers/benchmarks"))
+    named = set(re.findall(r"benchmarks\.(\w+)", page))
+    assert named and all((ROOT / "benchmarks" / f"{name}.py").exists() for name in named)
 
 
 def test_routing_file_that_is_shown_does_what_is_said_of_it(embedded):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.document_support import ROOT, blocks, cli_lines, run_cli, run_python
+from tests.document_support import ROOT, blocks, cli_lines, run_cli, run_python, write_files
 
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ def embedded(monkeypatch, comfyui_server):
     monkeypatch.setenv("COMFYUI_SERVER_ADDRESS", comfyui_server.address)
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.name)
+@pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_python_block_runs(block, capsys, embedded):
     run_python(block)
 
@@ -31,6 +31,7 @@ def test_python_block_runs(block, capsys, embedded):
 
 @pytest.mark.parametrize("line", [line for line in LINES if " serve" not in line])
 def test_command_line_runs(line, capsys, embedded):
+    write_files(README)
     assert run_cli(line, capsys).strip()
 
 
