@@ -58,7 +58,7 @@ REASONS = {
 """Why blocks are not run: these alone count, and each of them is needed."""
 BY_CI = ("python3 dev.py test", "python3 dev.py check", "python3 dev.py docs")
 DEMO = 'python3 dev.py demo "a red fox in the snow"'
-LANGUAGES = {"python", "sh", "json", "toml", "csv", "text", "ini", "bat", "nginx"}
+LANGUAGES = {"python", "sh", "json", "toml", "text", "ini", "bat", "nginx"}
 DIRECTIVES = {"{toctree}", "{include}", "{eval-rst}", "{raw}"}
 
 
