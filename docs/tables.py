@@ -93,22 +93,15 @@ def _titles(parameter: str) -> str:
 
 def errors() -> str:
     """The error tree, and whether another provider is asked."""
-    heads = "`error_type`", "exception", "what happened", "carries", "may succeed later", "fallback"
+    heads = "`error_type`", "what happened", "exception, and what it carries", "fallback"
     common = {field.name for field in fields(ImageGenerationError)}
     rows = []
     for word, error_class in ERROR_CLASSES.items():
         own = [field.name for field in fields(error_class) if field.name not in common]
-        again = {field.name: field.default for field in fields(error_class)}["retryable"]
-        rows.append(
-            (
-                f"`{word}`",
-                f"`{error_class.__name__}`",
-                _sentence(error_class),
-                _codes(own) or "–",
-                "yes" if again else "–",
-                "yes" if word in FALLBACK_ERROR_TYPES else "no",
-            )
-        )
+        falls_back = "yes" if word in FALLBACK_ERROR_TYPES else "no"
+        carried = f": {_codes(own)}" if own else ""
+        exception = f"`{error_class.__name__}`{carried}"
+        rows.append((f"`{word}`", _sentence(error_class), exception, falls_back))
     return table(heads, rows)
 
 
