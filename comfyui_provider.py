@@ -81,14 +81,12 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
     `server_address` is host:port, a URL, a comma-separated list, or "embedded" for a server of the
     library's own that draws procedural pictures. `api_key` is a bearer token for a proxy in front
     of the server, `comfy_org_api_key` the key that API nodes need. `limits` are in seconds.
-    `preview_method` says how previews are drawn while a job samples: "auto", "latent2rgb", "taesd"
-    or "none", sent as extra_data.preview_method; None leaves it to the server. ComfyUI reads it for
-    each job since 0.5.0 (pull request 11261, execution.py); older ones do not.
+    `preview_method` says how previews are drawn: "auto", "latent2rgb", "taesd" or "none"; None
+    leaves it to the server (read for each job since 0.5.0, ComfyUI's pull request 11261).
     `on_missing_node` says what becomes of a node that the server lacks: "bypass" passes it through
     where the graph makes sense without it, with a warning; "error" refuses the workflow.
-    `source_roots`, `source_hosts` and `source_max_side` say which folders and private hosts source
-    images may come from and how many pixels their longest side may have; unless given, the
-    settings IMAGE_SOURCE_ROOTS, IMAGE_SOURCE_HOSTS and IMAGE_SOURCE_MAX_SIDE do.
+    `source_roots`, `source_hosts` and `source_max_side` stand in place of the settings
+    IMAGE_SOURCE_ROOTS, IMAGE_SOURCE_HOSTS and IMAGE_SOURCE_MAX_SIDE.
     """
 
     provider_name = PROVIDER
@@ -133,8 +131,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         self.concurrent_requests = _AT_ONCE * self._servers.number
         self._live = LiveJobs()
         named = {"t2i": default_workflow, "i2i": i2i_workflow, "inpaint": inpaint_workflow}
-        configured = {mode: name for mode, name in named.items() if name}
-        self._chooser = WorkflowChooser(self.library, configured)
+        self._chooser = WorkflowChooser(self.library, {k: v for k, v in named.items() if v})
         self.model = self._chooser.name_for(ImageGenerationRequest(prompt=""))
 
     def _make_client(self, address: ServerAddress) -> ComfyUIClient:

@@ -3,6 +3,7 @@
     python3 dev.py demo PROMPT ...      make a picture, in outputs/ here unless -o says otherwise
     python3 dev.py test ...             run the tests; arguments as for pytest
     python3 dev.py check [--no-tests]   lint, format, types and the tests
+    python3 dev.py docs                 build the documentation, and say where its page is
     python3 dev.py run MODULE ...       run a module of the project, such as a benchmark
 
 On Windows: `py dev.py ...`. Owns the virtual environment `.venv` beside it, which it makes and
@@ -22,10 +23,12 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 OLDEST_PYTHON = (3, 10)
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
 
-# Two sets, since the tools of the second double what a mere demo would download.
+# Each set has what those before it have, since the tools of the later ones double what a mere
+# demo would download.
 REQUIREMENTS = {
     "demo": ["requirements.txt", "requirements-embedded.txt"],
     "dev": ["requirements-dev.txt"],
+    "docs": ["requirements-dev.txt", "requirements-docs.txt"],
 }
 
 
@@ -36,13 +39,13 @@ class SetupError(Exception):
 def main(arguments: "list[str]") -> int:
     """Run one command; the return value is the exit code."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    misused = {"check": rest not in ([], ["--no-tests"]), "run": not rest}.get(command, False)
-    if misused or command not in ("demo", "test", "check", "run"):
+    misuses = {"check": rest not in ([], ["--no-tests"]), "run": not rest, "docs": bool(rest)}
+    if misuses.get(command, False) or command not in ("demo", "test", "check", "docs", "run"):
         say(__doc__)
         return 0 if command in ("-h", "--help") else 2
     try:
         refuse_old_python(sys.version_info[:3])
-        set_up("demo" if command == "demo" else "dev")
+        set_up(command if command in REQUIREMENTS else "dev")
     except SetupError as error:
         say(f"dev.py: {error}")
         return 1
@@ -52,9 +55,11 @@ def main(arguments: "list[str]") -> int:
     if command == "demo":
         # By its path, so that the caller's folder is where -o counts from, and nothing in it is
         # taken for a module of ours.
-        return run(str(ROOT / "image_cli.py"), "demo", "-o", outputs_folder(), *rest)
+        return run(str(ROOT / "image_cli.py"), "demo", "-o", as_seen_here(ROOT / "outputs"), *rest)
     if command == "test":
         return run_here("pytest", *rest)
+    if command == "docs":
+        return build_docs()
     if command == "run":
         return run_here(*rest)
     return check(with_tests=rest != ["--no-tests"])
@@ -109,9 +114,10 @@ def stamp_file(kind: str) -> Path:
 
 
 def is_stamped(kind: str) -> bool:
-    """True when this set, or the larger one, was installed from the files as they are now."""
+    """True when this set, or a larger one, was installed from the files as they are now."""
     digest = requirements_digest()
-    stamps = (stamp_file(kind), stamp_file("dev"))
+    kinds = list(REQUIREMENTS)
+    stamps = [stamp_file(larger) for larger in kinds[kinds.index(kind) :]]
     return any(stamp.is_file() and stamp.read_text("utf-8") == digest for stamp in stamps)
 
 
@@ -153,13 +159,12 @@ def attempt(command: "list[str]", failure: str, remedy: str) -> None:
         raise SetupError("\n".join([failure + " It said:", *last_lines, remedy]))
 
 
-def outputs_folder() -> str:
-    """The project's outputs/, as short as it can be written in the caller's folder."""
-    folder = ROOT / "outputs"
+def as_seen_here(path: Path) -> str:
+    """A path of the project, as short as it can be written in the caller's folder."""
     try:
-        return str(folder.relative_to(Path.cwd()))
+        return str(path.relative_to(Path.cwd()))
     except ValueError:
-        return str(folder)
+        return str(path)
 
 
 def run_here(module: str, *arguments: str) -> int:
@@ -195,6 +200,15 @@ def check(with_tests: bool) -> int:
             return code
         failure = failure or code
     return failure
+
+
+def build_docs() -> int:
+    """Build the site anew, every warning an error; the path of its first page goes to stdout."""
+    site = Path("docs") / "_build" / "html"
+    code = run_here("sphinx", "-E", "-q", "-W", "--keep-going", "-n", "docs", str(site))
+    if code == 0:
+        print(as_seen_here(ROOT / site / "index.html"))
+    return code
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ PREFIX_INPUT = "filename_prefix"
 """The input of nodes that save; as a key of `extra` it means all of them."""
 
 
-class _Telling(NamedTuple):
+class Telling(NamedTuple):
     """Titles that name a parameter, and the inputs of such a node that take it, best first.
 
     `hints` are words that a node can have for another reason, such as the width of an upscale.
@@ -50,17 +50,17 @@ class _Telling(NamedTuple):
 
 
 _TEXT_NODE = ("text", "value", "prompt", "string")
-_TITLES = {
-    "prompt": _Telling(("positive prompt",), ("prompt",), _TEXT_NODE, TEXT),
-    "negative_prompt": _Telling(("negative prompt",), (), _TEXT_NODE, TEXT),
-    "seed": _Telling(("seed", "noise seed"), (), ("seed", "noise_seed", "value"), NUMBER),
-    "steps": _Telling((), ("steps",), ("steps", "value"), NUMBER),
-    "guidance_scale": _Telling((), ("guidance", "cfg"), ("guidance", "cfg", "value"), NUMBER),
-    "strength": _Telling((), ("strength", "denoise"), ("denoise", "value"), NUMBER),
-    "width": _Telling((), ("width",), ("width", "value"), NUMBER),
-    "height": _Telling((), ("height",), ("height", "value"), NUMBER),
-    "source_image_url": _Telling(("input image", "source image"), (), ("image",), TEXT),
-    "mask_image_url": _Telling(("mask", "input mask", "mask image"), (), ("image", "mask"), TEXT),
+TITLES = {
+    "prompt": Telling(("positive prompt",), ("prompt",), _TEXT_NODE, TEXT),
+    "negative_prompt": Telling(("negative prompt",), (), _TEXT_NODE, TEXT),
+    "seed": Telling(("seed", "noise seed"), (), ("seed", "noise_seed", "value"), NUMBER),
+    "steps": Telling((), ("steps",), ("steps", "value"), NUMBER),
+    "guidance_scale": Telling((), ("guidance", "cfg"), ("guidance", "cfg", "value"), NUMBER),
+    "strength": Telling((), ("strength", "denoise"), ("denoise", "value"), NUMBER),
+    "width": Telling((), ("width",), ("width", "value"), NUMBER),
+    "height": Telling((), ("height",), ("height", "value"), NUMBER),
+    "source_image_url": Telling(("input image", "source image"), (), ("image",), TEXT),
+    "mask_image_url": Telling(("mask", "input mask", "mask image"), (), ("image", "mask"), TEXT),
 }
 _OTHER_STRENGTH = re.compile(r"strength|lora")
 """Inputs whose strength is that of a LoRA or a control net, not of the change."""
@@ -170,13 +170,13 @@ def prefix_spots(graph: Graph) -> list[Spot]:
 
 def titled_spots(follower: Follower, node_ids: list[str]) -> dict[str, Spot]:
     """The input that a title claims for a parameter, where one place alone is claimed."""
-    titles = {parameter: telling.titles for parameter, telling in _TITLES.items()}
+    titles = {parameter: telling.titles for parameter, telling in TITLES.items()}
     return _spots_by_title(follower, node_ids, titles)
 
 
 def hinted_spots(follower: Follower, node_ids: list[str]) -> dict[str, Spot]:
     """The same by titles that only suggest a parameter, for where the links leave it open."""
-    hints = {parameter: telling.hints for parameter, telling in _TITLES.items()}
+    hints = {parameter: telling.hints for parameter, telling in TITLES.items()}
     spots = _spots_by_title(follower, node_ids, hints)
     strength = spots.get("strength")
     if strength is not None:
@@ -197,14 +197,14 @@ def _spots_by_title(
     claims = {}
     for parameter, titles in wanted.items():
         found = [node_id for title in titles for node_id in titled.get(title, ())]
-        spots = (_spot_of(follower, node_id, _TITLES[parameter]) for node_id in found)
+        spots = (_spot_of(follower, node_id, TITLES[parameter]) for node_id in found)
         places = {spot.key: spot for spot in spots if spot is not None}
         if len(places) == 1:
             claims[parameter] = places.popitem()[1]
     return claims
 
 
-def _spot_of(follower: Follower, node_id: str, telling: _Telling) -> Spot | None:
+def _spot_of(follower: Follower, node_id: str, telling: Telling) -> Spot | None:
     inputs = follower.graph[node_id]["inputs"]
     name = next((name for name in telling.inputs if name in inputs), None)
     if name is None:

@@ -18,7 +18,7 @@ NEGATIVE_PROMPT = "negative_prompt"
 LATENT_INPUTS = ("latent_image", "samples", "latent", "latents", "samples1")
 ZERO_OUT = "ConditioningZeroOut"
 
-_TEXT_INPUTS = (
+TEXT_INPUTS = (
     *("text", "text_g", "text_l", "prompt", "user_prompt"),
     *("clip_l", "clip_g", "t5xxl", "llama", "bert", "mt5xl", "qwen25_7b"),
     *("wildcard_text", "populated_text"),
@@ -28,16 +28,16 @@ _TEXT_INPUTS = (
 The last two are of ImpactWildcardEncode: the second is filled from the first, unless it is fixed.
 """
 _SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"})
-_MODEL_FILES = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name", "checkpoint")
+MODEL_FILES = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name", "checkpoint")
 _MODEL_FOLDERS = frozenset({"checkpoints", "diffusion_models", "diffusers"})
 _SOURCES = frozenset({"LATENT", "IMAGE", "CONDITIONING", "MODEL"})
 # ETN_…: comfyui-tooling-nodes; these two take the picture itself, as base64 text.
-_PICTURE_LOADERS = {
+PICTURE_LOADERS = {
     "LoadImage": "image",
     "LoadImageOutput": "image",
     "ETN_LoadImageBase64": "image",
 }
-_MASK_LOADERS = {"LoadImageMask": "image", "ETN_LoadMaskBase64": "mask"}
+MASK_LOADERS = {"LoadImageMask": "image", "ETN_LoadMaskBase64": "mask"}
 _PICTURE = re.compile(
     r"(\w+\.)?((input|init|start|first|source|base|inpaint|ref|reference)_)?"
     r"(image|pixels|destination)s?_?(?P<number>\d*)$"
@@ -87,7 +87,7 @@ def text_inputs(node: Node, side: str, info: ObjectInfo | None = None) -> list[s
     inputs = node["inputs"]
     if side in inputs and _is_text(node, side, info):
         return [side]
-    names = [name for name in _TEXT_INPUTS if name in inputs]
+    names = [name for name in TEXT_INPUTS if name in inputs]
     by_clip = "clip" in inputs and "conditioning_to" not in inputs
     if names and (by_clip or "TextEncode" in node["class_type"]):
         return _of_side(side, [*names, *({NEGATIVE_PROMPT} & inputs.keys())])
@@ -170,7 +170,7 @@ def _gives(described: NodeInfo, type_name: str) -> bool:
 def model_file(node: Node, info: ObjectInfo | None = None) -> str | None:
     """The input that names the model file which a node loads; None for a node that loads none."""
     inputs = node["inputs"]
-    named = next((name for name in _MODEL_FILES if name in inputs), None)
+    named = next((name for name in MODEL_FILES if name in inputs), None)
     described = known(node, info)
     if named is not None or described is None:
         return named
@@ -182,12 +182,12 @@ def model_file(node: Node, info: ObjectInfo | None = None) -> str | None:
 
 def picture_input(node: Node, info: ObjectInfo | None = None) -> str | None:
     """The input that names the picture which a node loads; None for a node that loads none."""
-    return _loaded(node, info, _PICTURE_LOADERS, "IMAGE")
+    return _loaded(node, info, PICTURE_LOADERS, "IMAGE")
 
 
 def mask_input(node: Node, info: ObjectInfo | None = None) -> str | None:
     """The input that names the file which a node loads a mask, and no picture, from."""
-    return _loaded(node, info, _MASK_LOADERS, "MASK")
+    return _loaded(node, info, MASK_LOADERS, "MASK")
 
 
 def picture_inputs(node: Node, info: ObjectInfo | None = None) -> list[str]:

@@ -15,7 +15,7 @@ from comfyui.following import Spot
 from comfyui.graph import Graph
 from image_provider import WorkflowError
 
-_PARAMETERS = {
+PLACEHOLDERS = {
     "prompt": "prompt",
     "negative_prompt": "negative_prompt",
     "model": "model",
@@ -26,9 +26,9 @@ _PARAMETERS = {
     "width": "width",
     "height": "height",
 }
-_PLACEHOLDER = re.compile(f"%({'|'.join(_PARAMETERS)})%")
+_PLACEHOLDER = re.compile(f"%({'|'.join(PLACEHOLDERS)})%")
 # The server itself fills %width% and %height% there (folder_paths.py, get_save_image_path).
-_IN_PREFIX = re.compile(f"%({'|'.join(w for w in _PARAMETERS if w not in ('width', 'height'))})%")
+_IN_PREFIX = re.compile(f"%({'|'.join(w for w in PLACEHOLDERS if w not in ('width', 'height'))})%")
 _TEXTS = frozenset({"prompt", "negative_prompt", "model"})
 _WORDY = re.compile(r"[^\W\dx_]")
 _KEPT = "placeholders"
@@ -96,7 +96,7 @@ def fill_placeholders(
             words = tuple(dict.fromkeys(pattern.findall(text)))
             if words:
                 _refuse_empty(words, values, node_id, node["class_type"], name, source)
-                parameters = tuple(_PARAMETERS[word] for word in words)
+                parameters = tuple(PLACEHOLDERS[word] for word in words)
                 spot = Spot(node_id, name, f"placeholder in {node['class_type']} {node_id}.{name}")
                 placed = _placed(parameters, name, text)
                 yield Filling(parameters, placed, spot, text, _filled(text, pattern, values))
@@ -117,11 +117,11 @@ def _refuse_empty(
     name: str,
     source: str | None,
 ) -> None:
-    empty = next((word for word in words if _PARAMETERS[word] not in values), None)
+    empty = next((word for word in words if PLACEHOLDERS[word] not in values), None)
     if empty is not None:
         raise WorkflowError(
             f"workflow {source or 'given'}, node {node_id} {class_type}, {name}: the placeholder "
-            f"%{empty}% has nothing to fill it; give {_PARAMETERS[empty]}",
+            f"%{empty}% has nothing to fill it; give {PLACEHOLDERS[empty]}",
             file=source,
             node_id=node_id,
             class_type=class_type,
@@ -132,5 +132,5 @@ def _refuse_empty(
 def _filled(text: str, pattern: re.Pattern[str], values: Mapping[str, Any]) -> Any:
     alone = pattern.fullmatch(text)
     if alone is not None:
-        return values[_PARAMETERS[alone.group(1)]]
-    return pattern.sub(lambda match: str(values[_PARAMETERS[match.group(1)]]), text)
+        return values[PLACEHOLDERS[alone.group(1)]]
+    return pattern.sub(lambda match: str(values[PLACEHOLDERS[match.group(1)]]), text)

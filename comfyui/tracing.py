@@ -40,10 +40,10 @@ from comfyui.node_roles import (
 from comfyui.object_info import ObjectInfo
 from comfyui.switches import held_value
 
-_SEED_INPUTS = ("seed", "noise_seed", "noise")
+SEED_INPUTS = ("seed", "noise_seed", "noise")
 _NOT_KEPT = "Preview"
 """How the classes of outputs begin whose pictures are only looked at."""
-_CFG_INPUTS = ("cfg", "cfg_conds")
+CFG_INPUTS = ("cfg", "cfg_conds")
 _MODEL_INPUTS = ("model", "model1", "unet")
 _SIZE_FOLLOWERS = ("CLIPTextEncodeSDXL", "CLIPTextEncodeSDXLRefiner", "ModelSamplingFlux")
 """Classes that may be told the size of the latent once more."""
@@ -106,7 +106,7 @@ class Tracer(Follower):
         return _unique(
             self.holder(node_id, name, NUMBER)
             for node_id in self._conditioned(self.samplers)
-            for name in _CFG_INPUTS
+            for name in CFG_INPUTS
             if name in self.graph[node_id]["inputs"]
         )
 
@@ -117,7 +117,7 @@ class Tracer(Follower):
             for node_id in self.noisy
             for name, value in self.graph[node_id]["inputs"].items()
             # A noise that is no link is no seed, but how much of it.
-            if name in _SEED_INPUTS and (name != "noise" or as_link(value) is not None)
+            if name in SEED_INPUTS and (name != "noise" or as_link(value) is not None)
         )
 
     def steps(self) -> list[Found]:

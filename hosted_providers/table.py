@@ -1,6 +1,7 @@
-"""The README's tables of hosted providers and models, from the capability table.
+"""The tables of hosted providers and models in README and documentation, from the capabilities.
 
-`python -m hosted_providers.table` prints them; a test holds the README to it. Owns their words.
+`python -m hosted_providers.table` prints the README's; a test holds the README to it. Owns their
+words.
 """
 
 from __future__ import annotations
@@ -26,25 +27,19 @@ _TASKS = {"text": "", "strength": "`strength`: ", "mask": "masks: "}
 
 
 def markdown() -> str:
-    """Both tables, the one of models folded away."""
-    return "\n".join(
-        [
-            *_rows(_provider_heads(), map(_provider_cells, VENDORS)),
-            "",
-            "<details><summary>What each model takes</summary>",
-            "",
-            *_rows(_model_heads(), _all_model_cells()),
-            "",
-            "</details>",
-        ]
-    )
+    """The table of providers."""
+    return table(_provider_heads(), map(_provider_cells, VENDORS))
 
 
-def _rows(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(heads)} |"
-    yield f"|{'---|' * len(heads)}"
-    for cells in rows:
-        yield f"| {' | '.join(cells)} |"
+def models_of(vendor: Vendor) -> str:
+    """The table of what a vendor's models take, one row for those that take the same."""
+    return table(_model_heads(), _all_model_cells(vendor))
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; cells hold no line ends and no bars."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _provider_heads() -> Sequence[str]:
@@ -67,14 +62,12 @@ def _provider_cells(vendor: Vendor) -> Sequence[str]:
 
 
 def _model_heads() -> Sequence[str]:
-    return "provider", "models", "pictures a call", "size", "takes", "in `extra`", "shutdown"
+    return "models", "pictures a call", "size", "takes", "in `extra`", "shutdown"
 
 
-def _all_model_cells() -> Iterator[Sequence[str]]:
-    for vendor in VENDORS:
-        for cells, models in groupby(vendor.catalog.models, _model_cells):
-            ids = ", ".join(_short(model.id) for model in models)
-            yield f"`{vendor.name}`", ids, *cells
+def _all_model_cells(vendor: Vendor) -> Iterator[Sequence[str]]:
+    for cells, models in groupby(vendor.catalog.models, _model_cells):
+        yield ", ".join(_short(model.id) for model in models), *cells
 
 
 def _model_cells(model: Model) -> Sequence[str]:

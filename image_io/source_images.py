@@ -216,7 +216,7 @@ def _fetch(
             f"{error}; try again later, or {_INSTEAD}", status=error.status
         ) from error
     except ImageGenerationError as error:
-        opening = " or open the host with IMAGE_SOURCE_HOSTS"
+        opening = "; a host of your own is opened by IMAGE_SOURCE_HOSTS"
         remedy = _INSTEAD + opening if isinstance(error.__cause__, REFUSALS) else _INSTEAD
         raise InvalidRequestError(f"{error}; {remedy}", status=error.status) from error
     finally:

@@ -25,8 +25,8 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "a project"
     folder.mkdir()
     shutil.copy(ROOT / "dev.py", folder)
-    for name in ("requirements.txt", "requirements-embedded.txt", "requirements-dev.txt"):
-        (folder / name).write_text("# nothing\n", encoding="utf-8")
+    for file in ROOT.glob("requirements*.txt"):
+        (folder / file.name).write_text("# nothing\n", encoding="utf-8")
     (folder / "image_cli.py").write_text("import sys; print(sys.argv[1:])", encoding="utf-8")
     return folder
 
@@ -78,7 +78,9 @@ def test_an_old_python_is_told_which_one_is_needed(project: Path):
     assert not (project / ".venv").exists()
 
 
-@pytest.mark.parametrize("arguments", [(), ("deploy",), ("check", "--fast"), ("run",)])
+@pytest.mark.parametrize(
+    "arguments", [(), ("deploy",), ("check", "--fast"), ("docs", "x"), ("run",)]
+)
 def test_an_unknown_command_shows_the_usage(dev: DevCommand, project: Path, arguments):
     done = dev(*arguments)
     assert done.returncode == 2
@@ -139,6 +141,30 @@ def test_what_the_tests_installed_is_enough_for_the_demo_but_not_the_reverse(
     dev("demo")
     assert "Setting up .venv" in dev("test", "--version").stderr
     assert dev("demo").stderr == ""
+
+
+def test_what_the_documentation_needs_is_enough_for_all(dev: DevCommand, project: Path):
+    make_venv(project)
+    (project / "sphinx.py").touch()
+    assert "Setting up .venv" in dev("docs").stderr
+    for command in ("docs", "demo"):
+        assert dev(command).stderr == ""
+    assert dev("test", "--version").stderr == ""
+
+
+def test_the_documentation_is_built_with_warnings_as_errors_and_its_page_is_told(
+    dev: DevCommand, project: Path
+):
+    make_venv(project)
+    (project / "sphinx.py").write_text("import sys; print(sys.argv[1:], file=sys.stderr)", "utf-8")
+    page = str(Path("docs", "_build", "html", "index.html"))
+    done = dev("docs")
+    assert (done.returncode, done.stdout.strip()) == (0, page)
+    assert "'-W'" in done.stderr
+    (project / "sphinx.py").write_text("raise SystemExit('page.md:3: WARNING')", "utf-8")
+    failed = dev("docs")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "page.md:3: WARNING" in failed.stderr
 
 
 def test_a_failed_install_shows_what_pip_said_and_is_repeated(dev: DevCommand, project: Path):

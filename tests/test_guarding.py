@@ -150,7 +150,7 @@ def test_only_the_address_that_was_judged_is_tried(web):
 def test_other_ports_than_those_of_the_web_are_refused(web, port):
     message = refusal(f"http://public.example:{port}/")
     assert f"http://public.example:{port}/ is on port {port}, which is not the web's" in message
-    assert "open the host with IMAGE_SOURCE_HOSTS" in message
+    assert "opened by IMAGE_SOURCE_HOSTS" in message
     assert web.dialled == []
 
 
