@@ -64,14 +64,14 @@ class ProgressReporter:
 
 
 @contextmanager
-def understood(title: str) -> Iterator[None]:
+def understood(title: str, retryable: bool = False) -> Iterator[None]:
     """An answer of another form than documented is the vendor's trouble, not the caller's."""
     try:
         yield
     except MISREAD as error:
         raise ProviderUnavailableError(
             f"{title} answered in a form that is not known ({type(error).__name__}: {error})",
-            retryable=False,
+            retryable=retryable,
         ) from error
 
 
