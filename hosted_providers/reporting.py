@@ -132,6 +132,12 @@ def advice(error: ImageGenerationError, vendor: Vendor, model: str | None) -> st
             return f"check the model id {model}, and {vendor.url_setting} if it is set"
         case NotConnectedError():
             return f"check the network, and {vendor.url_setting} if it is set"
-        case ProviderUnavailableError(status=int()):
+        case ProviderUnavailableError(status=int(status)) if status < 400:
+            return f"check {vendor.url_setting} if it is set"
+        case ProviderUnavailableError(retry_after=float(seconds)):
+            return f"try again in {seconds:.0f} s, or use another provider"
+        case ProviderUnavailableError():
             return "try again later, or use another provider"
+        case GenerationFailedError():
+            return "try again, or use another provider"
     return None

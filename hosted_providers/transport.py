@@ -15,9 +15,8 @@ from collections.abc import Callable
 
 from hosted_providers.common import Vendor, VendorRequest
 from hosted_providers.reporting import MISREAD, add, reword
-from image_io.http import HttpResponse, HttpSession, origin, retry_after, shown_url
+from image_io.http import REDIRECTS, HttpResponse, HttpSession, origin, retry_after, shown_url
 from image_provider import (
-    AuthenticationError,
     ConfigurationError,
     GenerationFailedError,
     ImageGenerationError,
@@ -115,13 +114,21 @@ class Transport:
                 follow_redirects=True,
                 max_bytes=MAX_RESULT_BYTES,
                 total_timeout=RESULT_SECONDS,
+                parse_error=self._result_error,
             )
-        except (AuthenticationError, InvalidRequestError) as error:
-            # Neither the caller's key nor the request is at fault here.
+        except InvalidRequestError as error:
+            # The request is not at fault here.
             raise GenerationFailedError(
                 f"the picture was made and cannot be fetched: {error}", status=error.status
             ) from error
         return response.body
+
+    def _result_error(self, response: HttpResponse) -> ImageGenerationError | None:
+        if response.status not in (401, 402, 403):
+            return None
+        # No key was sent, so none was refused: such a URL has expired.
+        shown = f"{self._vendor.title} results: {shown_url(response.url)}"
+        return InvalidRequestError(f"{shown} answered {response.status}", status=response.status)
 
     def _session_for(self, url: str) -> HttpSession:
         place = self._place(url)
@@ -182,8 +189,9 @@ class _ErrorReader:
 
 def _tell_of_billing(error: ImageGenerationError, was_refused: bool) -> None:
     """Adds to the error of a POST that nobody knows whether it was acted on."""
+    refused = was_refused or isinstance(error, NotConnectedError) or error.status in REDIRECTS
     unknown = isinstance(error, (ProviderTimeoutError, ProviderUnavailableError))
-    if unknown and error.retryable and not (was_refused or isinstance(error, NotConnectedError)):
+    if unknown and error.retryable and not refused:
         add(error, "it may be billed all the same, so it was not sent again")
 
 

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_MAX_BYTES = 512 * 1024 * 1024
 MAX_REDIRECTS = 5
 _CHUNK_BYTES = 256 * 1024
-_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -235,7 +235,7 @@ class HttpSession:
 
     def _redirect(self, response: HttpResponse) -> str | None:
         location = response.headers.get("location")
-        if location is None or response.status not in _REDIRECT_STATUSES:
+        if location is None or response.status not in REDIRECTS:
             return None
         try:
             return urljoin(response.url, location)
@@ -372,7 +372,7 @@ def error_for_status(response: HttpResponse, name: str) -> ImageGenerationError:
         )
     if status == 408 or status >= 500:
         return ProviderUnavailableError(text, retry_after=retry_after(response), **details)
-    if status in _REDIRECT_STATUSES:
+    if status in REDIRECTS:
         return ProviderUnavailableError(
             f"{text}, a redirect; set the address that it points to", **details
         )

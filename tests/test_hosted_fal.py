@@ -244,3 +244,28 @@ def test_pictures_in_extra_count_as_source_and_mask_and_stay_out_of_the_recipe(p
     assert decoded(sent["image_url"]).size == decoded(sent["mask_url"]).size == (64, 48)
     assert result.metadata["ignored"] == []
     assert json.loads(json.dumps(result.recipe))["request"] == {"prompt": "a hat", "num_images": 1}
+
+
+def problem(kind: str) -> dict[str, object]:
+    """A model's error, in the form of fal.ai/docs/errors."""
+    return {"detail": [{"loc": ["body"], "msg": "it did not work", "type": kind}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "retryable", "error_type"),
+    [
+        (400, problem("downstream_service_error"), "true", "generation_failed"),
+        (422, problem("no_media_generated"), "false", "generation_failed"),
+        (422, problem("image_too_small"), "false", "invalid_request"),
+        (499, {"detail": "cancelled", "error_type": "client_cancelled"}, "false", "cancelled"),
+    ],
+)
+@responses.activate
+def test_what_a_partner_or_another_caller_did_is_no_fault_of_the_request(
+    provider, status, body, retryable, error_type
+):
+    responses.post(f"{QUEUE}/fal-ai/flux-2", json=ANSWERS["submitted"])
+    responses.get(STATUS, json=ANSWERS["completed_with_error"])
+    responses.get(RESULT, json=body, status=status, headers={"x-fal-retryable": retryable})
+
+    assert provider.generate(ImageGenerationRequest("a fox")).error_type == error_type
