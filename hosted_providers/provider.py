@@ -8,6 +8,7 @@ request's state.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -45,7 +46,7 @@ from image_provider import (
 logger = logging.getLogger(__name__)
 
 JOB_SECONDS = 600.0
-"""How long one job may take from its submission on."""
+"""How long one call may take, from the submission of its job on; OpenAI's SDK waits as long."""
 
 _STYLE_SIZES: dict[ImageStyle | None, tuple[int, int]] = {
     ImageStyle.CINEMATIC: (1344, 768),
@@ -85,6 +86,7 @@ class HostedProvider(ImageProvider):
         model: str | None,
         base_url: str | None,
         *,
+        job_timeout: float = JOB_SECONDS,
         clock: Callable[[], float],
         sleep: Callable[[float], object],
     ) -> None:
@@ -101,7 +103,11 @@ class HostedProvider(ImageProvider):
         self.model = model or vendor.catalog.text
         self._configured_model = model
         self._vendor = vendor
-        self._transport = Transport(vendor, api_key.strip(), base_url, sleep)
+        if not 0 < job_timeout < math.inf:
+            raise ValueError(f"job_timeout must be a number of seconds above 0, not {job_timeout}")
+        self._job_timeout = job_timeout
+        answer_seconds = job_timeout if vendor.answers_at_once else vendor.read_timeout
+        self._transport = Transport(vendor, api_key.strip(), base_url, answer_seconds, sleep)
         self._results = Results(vendor, self._transport, clock, sleep)
         self._clock = clock
         self._sleep = sleep
@@ -267,7 +273,7 @@ class HostedProvider(ImageProvider):
         try:
             return poll_until(
                 ask,
-                self._clock() + JOB_SECONDS,
+                self._clock() + self._job_timeout,
                 is_done=lambda answer: answer.images is not None,
                 clock=self._clock,
                 sleep=self._sleep,

@@ -21,6 +21,7 @@ from image_provider import (
     NotConnectedError,
     ProgressCallback,
     ProgressUpdate,
+    ProviderTimeoutError,
     ProviderUnavailableError,
     RateLimitedError,
 )
@@ -132,6 +133,8 @@ def advice(error: ImageGenerationError, vendor: Vendor, model: str | None) -> st
             return f"check the model id {model}, and {vendor.url_setting} if it is set"
         case NotConnectedError():
             return f"check the network, and {vendor.url_setting} if it is set"
+        case ProviderTimeoutError():
+            return "allow more time with HOSTED_JOB_TIMEOUT, or use another provider"
         case ProviderUnavailableError(status=int(status)) if status < 400:
             return f"check {vendor.url_setting} if it is set"
         case ProviderUnavailableError(retry_after=float(seconds)):

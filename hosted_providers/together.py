@@ -58,6 +58,4 @@ VENDOR = Vendor(
     parse_response=parse_data,
     parse_error=parse_error,
     answers_at_once=True,
-    # One answer holds the whole generation.
-    read_timeout=300.0,
 )

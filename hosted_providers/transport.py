@@ -46,6 +46,7 @@ class Transport:
         vendor: Vendor,
         api_key: str,
         base_url: str | None,
+        read_timeout: float,
         sleep: Callable[[float], object],
     ) -> None:
         self.base_url = base_url or vendor.base_url
@@ -54,17 +55,19 @@ class Transport:
         self._vendor = vendor
         self._headers = vendor.auth(api_key)
         self._key = api_key
+        self._read_timeout = read_timeout
         self._sleep = sleep
         self._lock = threading.Lock()
         self._home = self._keyed_session(self.base_url)
         self._keyed = {home: self._home}
-        self._public = HttpSession(f"{vendor.title} results", guarded=True)
+        # Where only a proxy reaches the internet, results come through it as the answers do.
+        self._public = HttpSession(f"{vendor.title} results", guarded=True, proxied=True)
         # Its base URL is what keeps a proxy away from a server on this machine.
         self._configured = HttpSession(f"{vendor.title} results", self.base_url)
 
     def _keyed_session(self, base_url: str) -> HttpSession:
         return HttpSession(
-            self._vendor.title, base_url, self._headers, read_timeout=self._vendor.read_timeout
+            self._vendor.title, base_url, self._headers, read_timeout=self._read_timeout
         )
 
     def send(self, request: VendorRequest) -> HttpResponse:

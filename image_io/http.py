@@ -21,9 +21,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
-from requests_hardened.ip_filter import InvalidIPAddress  # type: ignore[import-untyped]
-from requests_hardened.ip_filter_adapter import IPFilterAdapter  # type: ignore[import-untyped]
 
+from image_io.guarding import GuardedAdapter, InvalidIPAddress
 from image_io.retrying import BusyRetry, ConnectionRetry, Deadline, seconds_asked
 from image_provider import (
     AuthenticationError,
@@ -82,7 +81,8 @@ class HttpSession:
     """A pool of connections with the headers of one origin; safe for many threads.
 
     `base_url` is what relative URLs refer to, and the only origin that `headers` are sent to.
-    `guarded` refuses addresses of private networks, for URLs that strangers give.
+    `guarded` refuses addresses of private networks, for URLs that strangers give. It
+    keeps away from the environment's proxies, which could lead there, unless it may be `proxied`.
     `busy_repeats` is how often a GET is repeated that is answered with 429, 502, 503 or 504, with
     pauses that grow or are what Retry-After asks for, up to some seconds.
     `pool_size` connections are kept; of more at once, urllib3 throws some away with a warning.
@@ -98,6 +98,7 @@ class HttpSession:
         connect_timeout: float = 5.0,
         read_timeout: float = 60.0,
         guarded: bool = False,
+        proxied: bool = False,
         pool_size: int = 256,
         busy_repeats: int = 0,
         clock: Callable[[], float] = time.monotonic,
@@ -114,6 +115,8 @@ class HttpSession:
         if busy_repeats:
             retry = BusyRetry.times(busy_repeats, self._deadline, clock, sleep)
         self._session = _new_session(self.base_url, guarded, pool_size, retry)
+        if guarded:
+            self._session.trust_env = proxied
 
     def get(self, url: str, **options: Any) -> HttpResponse:
         """`request` with GET."""
@@ -270,14 +273,13 @@ def _new_session(
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     if base_url is not None and urlsplit(base_url).hostname in _LOOPBACK_HOSTS:
         session.trust_env = False  # a proxy of the environment cannot reach this machine
-    if guarded:
-        session.trust_env = False  # a proxy would resolve the name itself, past the filter
-        session.mount("http://", IPFilterAdapter(is_https_proto=False))
-        session.mount("https://", IPFilterAdapter(is_https_proto=True))
-        return session
-    adapter = HTTPAdapter(max_retries=retry, pool_maxsize=pool_size)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
+    for scheme in ("http", "https"):
+        adapter = (
+            GuardedAdapter(scheme == "https", pool_size, retry)
+            if guarded
+            else HTTPAdapter(max_retries=retry, pool_maxsize=pool_size)
+        )
+        session.mount(f"{scheme}://", adapter)
     return session
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import responses
 
-from hosted_providers import FluxProvider
+from built_in_providers import BUILT_IN
+from config import Config
+from hosted_providers import FluxProvider, OpenAIImagesProvider
 from image_provider import ImageGenerationRequest, ImageGenerationResult
 from tests.fakes.clock import Clock
 from tests.hosted_support import KEY, PICTURE, answers
@@ -112,3 +115,41 @@ def test_a_job_that_the_vendor_has_lost_is_no_fault_of_the_request(host):
     assert result.error_type == "unavailable"
     assert "no longer knows job" in (result.error or "")
     assert len(responses.calls) == 2
+
+
+@responses.activate
+def test_a_job_may_take_as_long_as_the_setting_says():
+    responses.post("https://queue.fal.run/fal-ai/flux-2", json=FAL["submitted"])
+    responses.get(STATUS, json=FAL["in_progress"], status=202)
+    cancelled = responses.put(CANCEL, status=202)
+    clock = Clock()
+
+    result = FluxProvider(KEY, "fal", job_timeout=20, clock=clock, sleep=clock.sleep).generate(
+        ImageGenerationRequest("a fox")
+    )
+
+    assert (result.error_type, sum(clock.sleeps)) == ("timeout", pytest.approx(20))
+    assert (result.error or "").endswith(
+        "; allow more time with HOSTED_JOB_TIMEOUT, or use another provider"
+    )
+    assert cancelled.call_count == 1
+
+
+@pytest.mark.parametrize("name", ["openai", "flux_together", "flux_fal"])
+@responses.activate
+def test_an_answer_that_is_the_picture_may_take_as_long_as_a_job(name):
+    settings = {"OPENAI_API_KEY": KEY, "TOGETHER_API_KEY": KEY, "FAL_KEY": KEY}
+    provider = BUILT_IN[name](Config({**settings, "HOSTED_JOB_TIMEOUT": "1000"}, env_file=None))
+    responses.post(re.compile(".*"), status=500)
+
+    assert provider is not None
+    provider.generate(ImageGenerationRequest("a fox"))
+
+    seconds = 60.0 if name == "flux_fal" else 1000.0
+    assert responses.calls[0].request.req_kwargs["timeout"] == (5.0, seconds)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
+def test_a_time_limit_that_is_none_is_refused(seconds):
+    with pytest.raises(ValueError, match="job_timeout must be a number of seconds above 0"):
+        OpenAIImagesProvider(KEY, job_timeout=seconds)
