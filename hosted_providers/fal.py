@@ -1,7 +1,8 @@
 """FLUX at fal: a queue whose URLs are used as they come back.
 
 Owns the payload, the statuses and the error shapes. Sends nothing. Facts: fal.ai/docs (queue,
-errors), libs/client/src/types/endpoints.ts of fal-ai/fal-js, fal-client 1.0.3.
+errors, FAQ: files are kept for seven days at least), libs/client/src/types/endpoints.ts of
+fal-ai/fal-js, fal-client 1.0.3.
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ class Plan:
     ignored: tuple[Ignored, ...]
     adjusted: tuple[Adjusted, ...]
     size: SizeNote | None
+    source_size: SizeNote | None = None
 
 
 def make_plan(catalog: Catalog, configured: str | None, request: ImageGenerationRequest) -> Plan:
@@ -68,14 +69,14 @@ def make_plan(catalog: Catalog, configured: str | None, request: ImageGeneration
     model = choose_model(catalog, configured, request)
     refuse_nonsense(catalog, model, request)
     source, mask = _load_inputs(model, request)
-    call, size = _sized(Call(model, request.prompt), request, source, mask)
+    call, size, scaled = _sized(Call(model, request.prompt), request, source, mask)
     adjusted = tuple(_adjusted(model, request))
     taken = {name: getattr(request, name) for name in _OPTIONAL if _is_taken(model, name, request)}
     taken |= {note["parameter"]: note["used"] for note in adjusted}
     options = {name: value for name, value in request.node_inputs.items() if name in model.options}
     call = replace(call, options=options, **taken)
     calls = tuple(_split(call, request.num_images))
-    return Plan(model, calls, tuple(_ignored(model, request)), adjusted, size)
+    return Plan(model, calls, tuple(_ignored(model, request)), adjusted, size, scaled)
 
 
 def choose_model(
@@ -144,8 +145,11 @@ def _load_inputs(
 
 def _sized(
     call: Call, request: ImageGenerationRequest, source: Image | None, mask: Image | None
-) -> tuple[Call, SizeNote | None]:
-    """The call with its size and pictures; a size that nobody gave is the source's, else 1024."""
+) -> tuple[Call, SizeNote | None, SizeNote | None]:
+    """The call with its size and pictures; a size that nobody gave is the source's, else 1024.
+
+    Also what became of the size, and of the source's own.
+    """
     given = request.explicit_size
     base = source.size if source is not None else (DEFAULT_SIDE, DEFAULT_SIDE)
     asked = given[0] or base[0], given[1] or base[1]
@@ -153,6 +157,7 @@ def _sized(
     if source is not None:
         rule = call.model.edit_sizes or rule
     used: tuple[int, int] | str = asked
+    input_size = call.model.inputs.nearest(*(asked if isinstance(rule, SourceSize) else base))
     if isinstance(rule, AspectRatios):
         if source is None or given != (None, None):
             used = rule.nearest(*asked)
@@ -160,9 +165,12 @@ def _sized(
     elif not isinstance(rule, SourceSize):
         used = rule.nearest(*asked)
         call = replace(call, size=used)
-    elif source is not None:
-        source = resize_to(source, *asked)
-    return _with_pictures(call, source, mask), _size_note(asked, used)
+    else:
+        used = input_size
+    if source is None:
+        return call, _size_note(asked, used), None
+    source = resize_to(source, *input_size)
+    return _with_pictures(call, source, mask), _size_note(asked, used), _size_note(base, input_size)
 
 
 def _size_note(asked: tuple[int, int], used: tuple[int, int] | str) -> SizeNote | None:
@@ -171,9 +179,7 @@ def _size_note(asked: tuple[int, int], used: tuple[int, int] | str) -> SizeNote 
     return SizeNote(asked=list(asked), used=used if isinstance(used, str) else list(used))
 
 
-def _with_pictures(call: Call, source: Image | None, mask: Image | None) -> Call:
-    if source is None:
-        return call
+def _with_pictures(call: Call, source: Image, mask: Image | None) -> Call:
     call = replace(call, source=InputImage(encode_png(source)))
     if mask is None:
         return call

@@ -70,6 +70,8 @@ class _Work:
             told["adjusted"] = list(self.plan.adjusted)
         if self.plan is not None and self.plan.size is not None:
             told["size"] = self.plan.size
+        if self.plan is not None and self.plan.source_size is not None:
+            told["source_size"] = self.plan.source_size
         if self.calls:
             told["request_id"] = self.calls[0]["request_id"]
             told["calls"] = self.calls

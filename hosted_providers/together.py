@@ -2,7 +2,8 @@
 
 Owns the payload; answers and errors have OpenAI's shape. Sends nothing. Facts: together 3.1.1
 (types/image_generate_params.py, image_file.py) and docs.together.ai. Base64 is asked for because
-the host of the URLs answers 403 to some clients and how long they live is not documented.
+the host of the URLs answers 403 to some clients and how long they live is not documented, no more
+than how a refused prompt is told (docs.together.ai, November 2026).
 """
 
 from __future__ import annotations
