@@ -46,7 +46,7 @@ from image_provider import (
 logger = logging.getLogger(__name__)
 
 JOB_SECONDS = 600.0
-"""How long one call may take, from the submission of its job on; OpenAI's SDK waits as long."""
+"""How long one call may take, its submission included; OpenAI's SDK waits as long."""
 
 _STYLE_SIZES: dict[ImageStyle | None, tuple[int, int]] = {
     ImageStyle.CINEMATIC: (1344, 768),
@@ -212,6 +212,7 @@ class HostedProvider(ImageProvider):
         progress.report("queued", 0.0)
         if self._vendor.answers_at_once:
             progress.report("running", 0.0)
+        deadline = self._clock() + self._job_timeout
         response = self._transport.send(self._vendor.build_request(call))
         job = self._parse(response, None)
         record = {"id": job.id, "request_id": request_id(response) or job.id}
@@ -219,7 +220,7 @@ class HostedProvider(ImageProvider):
         work.calls.append({**record, "usage": dict(job.usage)})
         try:
             if job.images is None:
-                job = self._wait(job, progress)
+                job = self._wait(job, deadline, progress)
                 work.calls[-1]["usage"] |= job.usage
             progress.report("downloading", 0.95)
             self._results.collect(job.images or (), call, work.images)
@@ -248,7 +249,7 @@ class HostedProvider(ImageProvider):
             answer = self._vendor.parse_response(body, job)
             return replace(answer, usage={**dict(answer.usage), **told})
 
-    def _wait(self, job: Job, progress: ProgressReporter) -> Job:
+    def _wait(self, job: Job, deadline: float, progress: ProgressReporter) -> Job:
         """Polls until the job has pictures; a job that is given up is cancelled at the vendor."""
 
         def ask() -> Job:
@@ -275,7 +276,7 @@ class HostedProvider(ImageProvider):
         try:
             return poll_until(
                 ask,
-                self._clock() + self._job_timeout,
+                deadline,
                 is_done=lambda answer: answer.images is not None,
                 clock=self._clock,
                 sleep=self._sleep,

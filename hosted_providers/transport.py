@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 MAX_RESULT_BYTES = 128 * 1024 * 1024
 RESULT_SECONDS = 120.0
+CANCEL_SECONDS = 10.0
 REPEATS = 2
 """How often a POST is sent again that was answered with 429 or 503 and a Retry-After."""
 LONGEST_PAUSE = 30.0
@@ -99,7 +100,8 @@ class Transport:
     def cancel(self, url: str) -> None:
         """Asks the vendor to stop a job; a failure is logged and no more."""
         try:
-            self._session_for(url).request(self._vendor.cancel_method or "POST", url)
+            method = self._vendor.cancel_method or "POST"
+            self._session_for(url).request(method, url, read_timeout=CANCEL_SECONDS)
         except ImageGenerationError as error:
             logger.debug("cancelling failed: %s", error)
 

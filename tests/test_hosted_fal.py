@@ -269,3 +269,20 @@ def test_what_a_partner_or_another_caller_did_is_no_fault_of_the_request(
     responses.get(RESULT, json=body, status=status, headers={"x-fal-retryable": retryable})
 
     assert provider.generate(ImageGenerationRequest("a fox")).error_type == error_type
+
+
+@responses.activate
+def test_guidance_is_kept_within_what_the_model_takes(provider, tmp_path):
+    answer_with("completed", model="fal-ai/flux-pro/kontext")
+    source = write_png(tmp_path, "source.png")
+
+    result = provider.generate(
+        ImageGenerationRequest(
+            "a hat", model="fal-ai/flux-pro/kontext", source_image_url=source, guidance_scale=50.0
+        )
+    )
+
+    assert json.loads(responses.calls[0].request.body)["guidance_scale"] == 20.0
+    assert result.metadata["adjusted"] == [
+        {"parameter": "guidance_scale", "asked": 50.0, "used": 20.0}
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -153,3 +154,24 @@ def test_an_answer_that_is_the_picture_may_take_as_long_as_a_job(name):
 def test_a_time_limit_that_is_none_is_refused(seconds):
     with pytest.raises(ValueError, match="job_timeout must be a number of seconds above 0"):
         OpenAIImagesProvider(KEY, job_timeout=seconds)
+
+
+@responses.activate
+def test_the_time_of_a_job_counts_from_its_submission_on():
+    clock = Clock()
+
+    def submitted(_: object) -> tuple[int, dict[str, str], str]:
+        clock.now += 60  # "Prefer: wait" holds the answer back
+        return 201, {}, json.dumps(REPLICATE["starting"])
+
+    path = "v1/models/black-forest-labs/flux-2-pro/predictions"
+    responses.add_callback("POST", f"https://api.replicate.com/{path}", callback=submitted)
+    responses.get(REPLICATE["starting"]["urls"]["get"], json=REPLICATE["starting"])
+    cancelled = responses.post(REPLICATE["starting"]["urls"]["cancel"], json={})
+
+    result = FluxProvider(
+        KEY, "replicate", job_timeout=100, clock=clock, sleep=clock.sleep
+    ).generate(ImageGenerationRequest("a fox"))
+
+    assert (result.error_type, sum(clock.sleeps)) == ("timeout", pytest.approx(40))
+    assert cancelled.calls[0].request.req_kwargs["timeout"] == (5.0, 10.0), "nobody waits for it"
