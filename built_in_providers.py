@@ -50,7 +50,11 @@ def _make_openai(config: Config) -> ImageProvider | None:
         return None
     from hosted_providers import OpenAIImagesProvider
 
-    return OpenAIImagesProvider(key, base_url=config.get("OPENAI_BASE_URL"))
+    return OpenAIImagesProvider(
+        key,
+        base_url=config.get("OPENAI_BASE_URL"),
+        job_timeout=config.get_seconds("HOSTED_JOB_TIMEOUT"),
+    )
 
 
 def _make_flux(host: str, config: Config) -> ImageProvider | None:
@@ -59,7 +63,12 @@ def _make_flux(host: str, config: Config) -> ImageProvider | None:
         return None
     from hosted_providers import FluxProvider
 
-    return FluxProvider(key, host, base_url=config.get(f"{host.upper()}_BASE_URL"))
+    return FluxProvider(
+        key,
+        host,
+        base_url=config.get(f"{host.upper()}_BASE_URL"),
+        job_timeout=config.get_seconds("HOSTED_JOB_TIMEOUT"),
+    )
 
 
 BUILT_IN: dict[str, Factory] = {

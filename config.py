@@ -136,6 +136,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("TOGETHER_BASE_URL", None, "URL in place of Together's own, without /v1", _no_url),
     Setting("REPLICATE_API_TOKEN", None, "token for FLUX at Replicate"),
     Setting("REPLICATE_BASE_URL", None, "URL in place of Replicate's own, without /v1", _no_url),
+    Setting(
+        "HOSTED_JOB_TIMEOUT", "600", "seconds that a call to a hosted model may take", _no_seconds
+    ),
     Setting("IMAGE_CACHE_DIR", "cache/images", "folder of the result cache"),
     Setting("IMAGE_CACHE_MAX_BYTES", str(1024**3), "size limit of the result cache", _no_bytes),
     Setting(

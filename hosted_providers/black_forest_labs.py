@@ -1,7 +1,8 @@
 """FLUX at Black Forest Labs: submit, poll the URL that comes back, download within ten minutes.
 
 Owns the payload, the statuses and the error shapes. Sends nothing. Facts: docs.bfl.ai and its
-OpenAPI (api.bfl.ai/openapi.json), black-forest-labs/blackforest 0.2.0. There is no cancelling.
+OpenAPI (api.bfl.ai/openapi.json), black-forest-labs/blackforest 0.2.0. There is no cancelling. Its
+page of errors has 429 and 503 and no Retry-After, which is heeded where it comes all the same.
 """
 
 from __future__ import annotations

@@ -120,9 +120,10 @@ class Vendor:
     `key_setting` and `url_setting` are the settings of its key and of a URL in place of its own.
     `parse_response` reads any answer: `job` is None for the first one, else what was known before.
     It raises ImageGenerationError for a job that failed. `domains` are those of the vendor's own
-    polling hosts; one that `answers_at_once` has no jobs. `read_timeout` is in seconds. Inputs
-    above `upload_above` bytes go through `build_upload` first. `usage_headers` are response
-    headers that tell what a call costs, with the name that each has in a result's usage.
+    polling hosts. One answer may take `read_timeout` seconds; one of a vendor that
+    `answers_at_once` has no job beside it and may take as long as a job. Inputs above
+    `upload_above` bytes go through `build_upload` first. `usage_headers` are response headers that
+    tell what a call costs, with the name that each has in a result's usage.
     """
 
     name: str

@@ -1,7 +1,8 @@
 """FLUX at fal: a queue whose URLs are used as they come back.
 
 Owns the payload, the statuses and the error shapes. Sends nothing. Facts: fal.ai/docs (queue,
-errors), libs/client/src/types/endpoints.ts of fal-ai/fal-js, fal-client 1.0.3.
+errors, FAQ: files are kept for seven days at least), libs/client/src/types/endpoints.ts of
+fal-ai/fal-js, fal-client 1.0.3.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from hosted_providers.common import (
 from image_io.http import HttpResponse
 from image_provider import (
     ContentRejectedError,
+    GenerationCancelledError,
+    GenerationFailedError,
     ImageGenerationError,
     ProviderUnavailableError,
 )
@@ -94,13 +97,25 @@ def parse_error(response: HttpResponse) -> ImageGenerationError | None:
         return None
     problems = detail if isinstance(detail, list) else []
     kinds = {problem.get("type") for problem in problems if isinstance(problem, dict)}
-    if "content_policy_violation" in {*kinds, body.get("error_type")}:
-        return error_from(response, _TITLE, message, ContentRejectedError)
-    error = error_from(response, _TITLE, message)
+    error_class = _error_class({*kinds, body.get("error_type")}, response)
+    error = error_from(response, _TITLE, message, error_class)
     if isinstance(error, ProviderUnavailableError) and body.get("error_type"):
         # It tells how the job ended, not how this question went.
         error.retryable = False
     return error
+
+
+def _error_class(kinds: set[Any], response: HttpResponse) -> type[ImageGenerationError] | None:
+    if "content_policy_violation" in kinds:
+        return ContentRejectedError
+    if "client_cancelled" in kinds:
+        return GenerationCancelledError
+    # A status of 4xx that is worth another try is no fault of the request: a partner of fal's that
+    # failed is told with 400, a model that made nothing with 422.
+    retryable = response.headers.get("x-fal-retryable", "").lower() == "true"
+    if "no_media_generated" in kinds or (retryable and response.status in (400, 422)):
+        return GenerationFailedError
+    return None
 
 
 VENDOR = Vendor(

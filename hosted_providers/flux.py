@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from hosted_providers import black_forest_labs, fal, replicate, together
-from hosted_providers.provider import HostedProvider
+from hosted_providers.provider import JOB_SECONDS, HostedProvider
 
 _VENDORS = {
     "bfl": black_forest_labs.VENDOR,
@@ -20,7 +20,10 @@ _VENDORS = {
 
 
 class FluxProvider(HostedProvider):
-    """FLUX at `host`: "bfl", "fal", "together" or "replicate"; raises ValueError for another."""
+    """FLUX at `host`: "bfl", "fal", "together" or "replicate"; raises ValueError for another.
+
+    `job_timeout` is the seconds that one call may take.
+    """
 
     def __init__(
         self,
@@ -29,9 +32,18 @@ class FluxProvider(HostedProvider):
         model: str | None = None,
         base_url: str | None = None,
         *,
+        job_timeout: float = JOB_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         if host not in _VENDORS:
             raise ValueError(f"host must be one of {', '.join(_VENDORS)}, not {host!r}")
-        super().__init__(_VENDORS[host], api_key, model, base_url, clock=clock, sleep=sleep)
+        super().__init__(
+            _VENDORS[host],
+            api_key,
+            model,
+            base_url,
+            job_timeout=job_timeout,
+            clock=clock,
+            sleep=sleep,
+        )

@@ -20,7 +20,7 @@ from hosted_providers.common import (
     parse_data,
     told_error,
 )
-from hosted_providers.provider import HostedProvider
+from hosted_providers.provider import JOB_SECONDS, HostedProvider
 from image_io.http import HttpResponse
 from image_provider import AuthenticationError, ContentRejectedError, ImageGenerationError
 
@@ -76,13 +76,14 @@ VENDOR = Vendor(
     parse_response=parse_data,
     parse_error=parse_error,
     answers_at_once=True,
-    # One answer holds the whole generation; OpenAI's SDK waits as long.
-    read_timeout=600.0,
 )
 
 
 class OpenAIImagesProvider(HostedProvider):
-    """Pictures from OpenAI Images or, by `base_url` (with /v1), a compatible server."""
+    """Pictures from OpenAI Images or, by `base_url` (with /v1), a compatible server.
+
+    `job_timeout` is the seconds that one call may take.
+    """
 
     def __init__(
         self,
@@ -90,7 +91,10 @@ class OpenAIImagesProvider(HostedProvider):
         base_url: str | None = None,
         model: str | None = None,
         *,
+        job_timeout: float = JOB_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        super().__init__(VENDOR, api_key, model, base_url, clock=clock, sleep=sleep)
+        super().__init__(
+            VENDOR, api_key, model, base_url, job_timeout=job_timeout, clock=clock, sleep=sleep
+        )

@@ -15,7 +15,7 @@ from hosted_providers.common import Call, InputImage
 from hosted_providers.refusals import check_model_id, refuse_nonsense
 from hosted_providers.sizes import AspectRatios, SourceSize
 from image_io.masks import encode_png, flatten, mask_of, resize_to
-from image_io.source_images import SourceImage, load_source
+from image_io.source_images import load_source
 from image_provider import MAX_SEED, ImageGenerationRequest
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Ignored(TypedDict):
 class Adjusted(TypedDict):
     """One request field that was out of its range, and what was sent in its place.
 
-    A number, or [width, height] in pixels for a picture that was scaled down.
+    A number, or [width, height] in pixels for a picture that was scaled.
     """
 
     parameter: str
@@ -70,15 +70,16 @@ def make_plan(catalog: Catalog, configured: str | None, request: ImageGeneration
     """The plan for a request; raises InvalidRequestError when the model makes no sense of it."""
     model = choose_model(catalog, configured, request)
     refuse_nonsense(catalog, model, request)
-    source, mask, scaled = _load_inputs(model, request)
-    call, size = _sized(Call(model, request.prompt), request, source, mask)
+    source, mask, original_size = _load_inputs(model, request)
+    call, size, source_size = _sized(Call(model, request.prompt), request, source, mask)
     adjusted = tuple(_adjusted(model, request))
     taken = {name: getattr(request, name) for name in _OPTIONAL if _is_taken(model, name, request)}
     taken |= {note["parameter"]: note["used"] for note in adjusted}
     options = {name: value for name, value in request.node_inputs.items() if name in model.options}
     call = replace(call, options=options, **taken)
     calls = tuple(_split(call, request.num_images))
-    return Plan(model, calls, tuple(_ignored(model, request)), (*adjusted, *scaled), size)
+    adjusted += tuple(_scaled(original_size, source_size))
+    return Plan(model, calls, tuple(_ignored(model, request)), adjusted, size)
 
 
 def choose_model(
@@ -135,30 +136,31 @@ def _ignored(model: Model, request: ImageGenerationRequest) -> Iterator[Ignored]
 
 def _load_inputs(
     model: Model, request: ImageGenerationRequest
-) -> tuple[Image | None, Image | None, list[Adjusted]]:
-    """The source, the mask, and what was changed of the source."""
+) -> tuple[Image | None, Image | None, tuple[int, int] | None]:
+    """The source, the mask, and the size that the source came in."""
     if request.source_image is None:
-        return None, None, []
+        return None, None, None
     source = load_source(request.source_image)
     area = None
     if request.mask_image is not None:
         area = mask_of(source, load_source(request.mask_image, what="mask image"))
     elif model.needs_mask:
         area = mask_of(source)
-    return flatten(source), area, _scaled(source)
+    return flatten(source), area, source.scaled_from or source.image.size
 
 
-def _scaled(source: SourceImage) -> list[Adjusted]:
-    if source.scaled_from is None:
-        return []
-    asked, used = list(source.scaled_from), list(source.image.size)
-    return [Adjusted(parameter="source_image_url", asked=asked, used=used)]
+def _scaled(original: tuple[int, int] | None, sent: tuple[int, int] | None) -> Iterator[Adjusted]:
+    if original is not None and sent is not None and sent != original:
+        yield Adjusted(parameter="source_image_url", asked=list(original), used=list(sent))
 
 
 def _sized(
     call: Call, request: ImageGenerationRequest, source: Image | None, mask: Image | None
-) -> tuple[Call, SizeNote | None]:
-    """The call with its size and pictures; a size that nobody gave is the source's, else 1024."""
+) -> tuple[Call, SizeNote | None, tuple[int, int] | None]:
+    """The call with its size and pictures; a size that nobody gave is the source's, else 1024.
+
+    Also what became of the size, and the size that the source is sent in.
+    """
     given = request.explicit_size
     base = source.size if source is not None else (DEFAULT_SIDE, DEFAULT_SIDE)
     asked = given[0] or base[0], given[1] or base[1]
@@ -166,6 +168,7 @@ def _sized(
     if source is not None:
         rule = call.model.edit_sizes or rule
     used: tuple[int, int] | str = asked
+    input_size = call.model.inputs.nearest(*(asked if isinstance(rule, SourceSize) else base))
     if isinstance(rule, AspectRatios):
         if source is None or given != (None, None):
             used = rule.nearest(*asked)
@@ -173,9 +176,12 @@ def _sized(
     elif not isinstance(rule, SourceSize):
         used = rule.nearest(*asked)
         call = replace(call, size=used)
-    elif source is not None:
-        source = resize_to(source, *asked)
-    return _with_pictures(call, source, mask), _size_note(asked, used)
+    else:
+        used = input_size
+    if source is None:
+        return call, _size_note(asked, used), None
+    source = resize_to(source, *input_size)
+    return _with_pictures(call, source, mask), _size_note(asked, used), input_size
 
 
 def _size_note(asked: tuple[int, int], used: tuple[int, int] | str) -> SizeNote | None:
@@ -184,9 +190,7 @@ def _size_note(asked: tuple[int, int], used: tuple[int, int] | str) -> SizeNote 
     return SizeNote(asked=list(asked), used=used if isinstance(used, str) else list(used))
 
 
-def _with_pictures(call: Call, source: Image | None, mask: Image | None) -> Call:
-    if source is None:
-        return call
+def _with_pictures(call: Call, source: Image, mask: Image | None) -> Call:
     call = replace(call, source=InputImage(encode_png(source)))
     if mask is None:
         return call

@@ -7,15 +7,15 @@ request's state.
 
 from __future__ import annotations
 
-import base64
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hosted_providers.capabilities import Model
-from hosted_providers.common import Call, InputImage, Job, Vendor, VendorImage, request_id
+from hosted_providers.common import Call, InputImage, Job, Vendor, request_id
 from hosted_providers.planning import DEFAULT_SIDE, Plan, choose_model, make_plan
 from hosted_providers.reporting import (
     ProgressReporter,
@@ -25,9 +25,10 @@ from hosted_providers.reporting import (
     make_recipe,
     understood,
 )
+from hosted_providers.results import Results
 from hosted_providers.sizes import FixedSizes, PixelSizes
 from hosted_providers.transport import Transport
-from image_io.formats import TruncatedImageError, inspect_image, verify_image
+from image_io.formats import inspect_image
 from image_io.http import HttpResponse
 from image_io.polling import poll_until
 from image_provider import (
@@ -39,14 +40,14 @@ from image_provider import (
     ImageGenerationResult,
     ImageProvider,
     ImageStyle,
+    InvalidRequestError,
     ProviderUnavailableError,
 )
 
 logger = logging.getLogger(__name__)
 
 JOB_SECONDS = 600.0
-"""How long one job may take from its submission on."""
-DOWNLOAD_SECONDS = 180.0
+"""How long one call may take, its submission included; OpenAI's SDK waits as long."""
 
 _STYLE_SIZES: dict[ImageStyle | None, tuple[int, int]] = {
     ImageStyle.CINEMATIC: (1344, 768),
@@ -86,6 +87,7 @@ class HostedProvider(ImageProvider):
         model: str | None,
         base_url: str | None,
         *,
+        job_timeout: float = JOB_SECONDS,
         clock: Callable[[], float],
         sleep: Callable[[float], object],
     ) -> None:
@@ -102,7 +104,12 @@ class HostedProvider(ImageProvider):
         self.model = model or vendor.catalog.text
         self._configured_model = model
         self._vendor = vendor
-        self._transport = Transport(vendor, api_key.strip(), base_url, sleep)
+        if not 0 < job_timeout < math.inf:
+            raise ValueError(f"job_timeout must be a number of seconds above 0, not {job_timeout}")
+        self._job_timeout = job_timeout
+        answer_seconds = job_timeout if vendor.answers_at_once else vendor.read_timeout
+        self._transport = Transport(vendor, api_key.strip(), base_url, answer_seconds, sleep)
+        self._results = Results(vendor, self._transport, clock, sleep)
         self._clock = clock
         self._sleep = sleep
 
@@ -165,9 +172,7 @@ class HostedProvider(ImageProvider):
         # Every call has the same pictures: they are uploaded once.
         source, mask = (self._upload(image) for image in (plan.calls[0].source, plan.calls[0].mask))
         for call in plan.calls:
-            images, record = self._one_call(replace(call, source=source, mask=mask), progress)
-            work.images += images
-            work.calls.append(record)
+            self._one_call(replace(call, source=source, mask=mask), work, progress)
             progress.next_call()
         if not work.images:
             raise GenerationFailedError(f"{self._vendor.title} answered without a picture")
@@ -202,22 +207,25 @@ class HostedProvider(ImageProvider):
         )
         return result
 
-    def _one_call(
-        self, call: Call, progress: ProgressReporter
-    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def _one_call(self, call: Call, work: _Work, progress: ProgressReporter) -> None:
         progress.report("queued", 0.0)
         if self._vendor.answers_at_once:
             progress.report("running", 0.0)
+        deadline = self._clock() + self._job_timeout
         response = self._transport.send(self._vendor.build_request(call))
         job = self._parse(response, None)
         record = {"id": job.id, "request_id": request_id(response) or job.id}
-        usage = dict(job.usage)
-        if job.images is None:
-            job = self._wait(job, progress)
-            usage |= job.usage
-        progress.report("downloading", 0.95)
-        images = [self._image(image, call) for image in job.images or ()]
-        return images, {**record, "usage": usage}
+        # From here on it costs something, whatever becomes of it.
+        work.calls.append({**record, "usage": dict(job.usage)})
+        try:
+            if job.images is None:
+                job = self._wait(job, deadline, progress)
+                work.calls[-1]["usage"] |= job.usage
+            progress.report("downloading", 0.95)
+            self._results.collect(job.images or (), call, work.images)
+        except ImageGenerationError as error:
+            error.request_id = error.request_id or record["request_id"]
+            raise
 
     def _upload(self, image: InputImage | None) -> InputImage | None:
         vendor = self._vendor
@@ -235,11 +243,12 @@ class HostedProvider(ImageProvider):
             for header, name in self._vendor.usage_headers.items()
             if header in response.headers
         }
-        with understood(self._vendor.title):
+        # A question can be asked again, a submission cannot.
+        with understood(self._vendor.title, retryable=job is not None):
             answer = self._vendor.parse_response(body, job)
             return replace(answer, usage={**dict(answer.usage), **told})
 
-    def _wait(self, job: Job, progress: ProgressReporter) -> Job:
+    def _wait(self, job: Job, deadline: float, progress: ProgressReporter) -> Job:
         """Polls until the job has pictures; a job that is given up is cancelled at the vendor."""
 
         def ask() -> Job:
@@ -247,6 +256,11 @@ class HostedProvider(ImageProvider):
             assert job.poll_url is not None
             try:
                 job = self._parse(self._transport.ask(job.poll_url), job)
+            except InvalidRequestError as error:
+                if error.status != 404:
+                    raise
+                told = f"{self._vendor.title} no longer knows job {job.id}"
+                raise ProviderUnavailableError(told, status=404, retryable=False) from error
             except ImageGenerationError as error:
                 if job.failure is None or error.status is None or not error.retryable:
                     raise
@@ -254,7 +268,6 @@ class HostedProvider(ImageProvider):
                 raise GenerationFailedError(
                     f"{self._vendor.title}: the generation failed: {job.failure}",
                     detail=job.failure,
-                    request_id=job.id,
                 ) from error
             progress.report(job.stage, 0.9 * job.fraction, job.queue_position)
             return job
@@ -262,7 +275,7 @@ class HostedProvider(ImageProvider):
         try:
             return poll_until(
                 ask,
-                self._clock() + JOB_SECONDS,
+                deadline,
                 is_done=lambda answer: answer.images is not None,
                 clock=self._clock,
                 sleep=self._sleep,
@@ -282,53 +295,6 @@ class HostedProvider(ImageProvider):
     def _cancel(self, job: Job) -> None:
         if self._vendor.cancel_method is not None and job.cancel_url is not None:
             self._transport.cancel(job.cancel_url)
-
-    def _image(self, image: VendorImage, call: Call) -> dict[str, Any]:
-        data = self._bytes_of(image)
-        info = inspect_image(data)
-        if not info.is_image:
-            raise GenerationFailedError(
-                f"{self._vendor.title} gave a file that is no picture ({info.mime_type})"
-            )
-        try:
-            verify_image(data)
-        except TruncatedImageError as error:
-            raise ProviderUnavailableError(
-                f"{self._vendor.title}: the picture did not come whole: {error}"
-            ) from error
-        details = {
-            "bytes": data,
-            "url": image.url if image.url and not image.url.startswith("data:") else None,
-            # What the vendor tells is what it used; a batch has the seed of its call.
-            "seed": image.seed if isinstance(image.seed, int) else call.seed,
-            "mime_type": info.mime_type,
-            "width": info.width,
-            "height": info.height,
-        }
-        revised = image.revised_prompt
-        if revised and isinstance(revised, str) and revised != call.prompt:
-            details["revised_prompt"] = revised
-        return details
-
-    def _bytes_of(self, image: VendorImage) -> bytes:
-        with understood(self._vendor.title):
-            if image.base64 is not None:
-                return base64.b64decode(image.base64, validate=True)
-            if image.url is None:
-                raise ValueError("a picture without data and URL")
-            if image.url.startswith("data:"):
-                return base64.b64decode(image.url.partition(",")[2], validate=True)
-        return self._download(image.url)
-
-    def _download(self, url: str) -> bytes:
-        """The file behind a result's URL; a host that is away for a moment is asked again."""
-        return poll_until(
-            lambda: self._transport.download(url),
-            self._clock() + DOWNLOAD_SECONDS,
-            is_done=lambda data: True,
-            clock=self._clock,
-            sleep=self._sleep,
-        )
 
     def get_supported_features(self) -> dict[str, bool]:
         """By the configured model, or by the vendor's default models together."""

@@ -5,6 +5,7 @@ Owns the checks and their messages: what is wrong, and what to give or ask for i
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -51,7 +52,13 @@ def _check_prompt(model: Model, prompt: str) -> None:
 
 def _check_option(model: Model, name: str, value: Any) -> None:
     allowed = model.options.get(name)
+    if allowed is None:
+        return  # it is reported as ignored
     if not allowed:
+        # What a form or JSON can carry; whether it is in range is the vendor's to say.
+        finite = isinstance(value, float) and math.isfinite(value)
+        if not (isinstance(value, (str, int)) or finite):
+            raise InvalidRequestError(f"extra[{name!r}] for {model.id} must be a number or a text")
         return
     # True is no 1 here: each is written differently to the vendor.
     if not any(type(value) is type(choice) and value == choice for choice in allowed):

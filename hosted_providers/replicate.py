@@ -30,8 +30,8 @@ from image_provider import (
 )
 
 _TITLE = "Replicate"
-# Data URIs up to 256 KiB are taken, and base64 writes three bytes as four characters.
-_LARGEST_INLINE = (256 * 1024 - len("data:image/png;base64,")) // 4 * 3
+# Data URIs up to 256 KB are taken, and base64 writes three bytes as four characters.
+_LARGEST_INLINE = (256_000 - len("data:image/png;base64,")) // 4 * 3
 # Failures have no code of their own; these are in the texts that the models fail with.
 _MODERATION_WORDS = ("nsfw", "flagged as sensitive", "(e005)")
 

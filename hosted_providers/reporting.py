@@ -21,6 +21,7 @@ from image_provider import (
     NotConnectedError,
     ProgressCallback,
     ProgressUpdate,
+    ProviderTimeoutError,
     ProviderUnavailableError,
     RateLimitedError,
 )
@@ -64,14 +65,14 @@ class ProgressReporter:
 
 
 @contextmanager
-def understood(title: str) -> Iterator[None]:
+def understood(title: str, retryable: bool = False) -> Iterator[None]:
     """An answer of another form than documented is the vendor's trouble, not the caller's."""
     try:
         yield
     except MISREAD as error:
         raise ProviderUnavailableError(
             f"{title} answered in a form that is not known ({type(error).__name__}: {error})",
-            retryable=False,
+            retryable=retryable,
         ) from error
 
 
@@ -132,6 +133,14 @@ def advice(error: ImageGenerationError, vendor: Vendor, model: str | None) -> st
             return f"check the model id {model}, and {vendor.url_setting} if it is set"
         case NotConnectedError():
             return f"check the network, and {vendor.url_setting} if it is set"
-        case ProviderUnavailableError(status=int()):
+        case ProviderTimeoutError():
+            return "allow more time with HOSTED_JOB_TIMEOUT, or use another provider"
+        case ProviderUnavailableError(status=int(status)) if status < 400:
+            return f"check {vendor.url_setting} if it is set"
+        case ProviderUnavailableError(retry_after=float(seconds)):
+            return f"try again in {seconds:.0f} s, or use another provider"
+        case ProviderUnavailableError():
             return "try again later, or use another provider"
+        case GenerationFailedError():
+            return "try again, or use another provider"
     return None

@@ -2,7 +2,8 @@
 
 Owns the payload; answers and errors have OpenAI's shape. Sends nothing. Facts: together 3.1.1
 (types/image_generate_params.py, image_file.py) and docs.together.ai. Base64 is asked for because
-the host of the URLs answers 403 to some clients and how long they live is not documented.
+the host of the URLs answers 403 to some clients and how long they live is not documented, no more
+than how a refused prompt is told (docs.together.ai, November 2026).
 """
 
 from __future__ import annotations
@@ -58,6 +59,4 @@ VENDOR = Vendor(
     parse_response=parse_data,
     parse_error=parse_error,
     answers_at_once=True,
-    # One answer holds the whole generation.
-    read_timeout=300.0,
 )

@@ -15,9 +15,8 @@ from collections.abc import Callable
 
 from hosted_providers.common import Vendor, VendorRequest
 from hosted_providers.reporting import MISREAD, add, reword
-from image_io.http import HttpResponse, HttpSession, origin, retry_after, shown_url
+from image_io.http import REDIRECTS, HttpResponse, HttpSession, origin, retry_after, shown_url
 from image_provider import (
-    AuthenticationError,
     ConfigurationError,
     GenerationFailedError,
     ImageGenerationError,
@@ -31,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 MAX_RESULT_BYTES = 128 * 1024 * 1024
 RESULT_SECONDS = 120.0
+CANCEL_SECONDS = 10.0
 REPEATS = 2
 """How often a POST is sent again that was answered with 429 or 503 and a Retry-After."""
 LONGEST_PAUSE = 30.0
@@ -47,6 +47,7 @@ class Transport:
         vendor: Vendor,
         api_key: str,
         base_url: str | None,
+        read_timeout: float,
         sleep: Callable[[float], object],
     ) -> None:
         self.base_url = base_url or vendor.base_url
@@ -55,17 +56,19 @@ class Transport:
         self._vendor = vendor
         self._headers = vendor.auth(api_key)
         self._key = api_key
+        self._read_timeout = read_timeout
         self._sleep = sleep
         self._lock = threading.Lock()
         self._home = self._keyed_session(self.base_url)
         self._keyed = {home: self._home}
-        self._public = HttpSession(f"{vendor.title} results", guarded=True)
+        # Where only a proxy reaches the internet, results come through it as the answers do.
+        self._public = HttpSession(f"{vendor.title} results", guarded=True, proxied=True)
         # Its base URL is what keeps a proxy away from a server on this machine.
         self._configured = HttpSession(f"{vendor.title} results", self.base_url)
 
     def _keyed_session(self, base_url: str) -> HttpSession:
         return HttpSession(
-            self._vendor.title, base_url, self._headers, read_timeout=self._vendor.read_timeout
+            self._vendor.title, base_url, self._headers, read_timeout=self._read_timeout
         )
 
     def send(self, request: VendorRequest) -> HttpResponse:
@@ -97,7 +100,8 @@ class Transport:
     def cancel(self, url: str) -> None:
         """Asks the vendor to stop a job; a failure is logged and no more."""
         try:
-            self._session_for(url).request(self._vendor.cancel_method or "POST", url)
+            method = self._vendor.cancel_method or "POST"
+            self._session_for(url).request(method, url, read_timeout=CANCEL_SECONDS)
         except ImageGenerationError as error:
             logger.debug("cancelling failed: %s", error)
 
@@ -115,13 +119,21 @@ class Transport:
                 follow_redirects=True,
                 max_bytes=MAX_RESULT_BYTES,
                 total_timeout=RESULT_SECONDS,
+                parse_error=self._result_error,
             )
-        except (AuthenticationError, InvalidRequestError) as error:
-            # Neither the caller's key nor the request is at fault here.
+        except InvalidRequestError as error:
+            # The request is not at fault here.
             raise GenerationFailedError(
                 f"the picture was made and cannot be fetched: {error}", status=error.status
             ) from error
         return response.body
+
+    def _result_error(self, response: HttpResponse) -> ImageGenerationError | None:
+        if response.status not in (401, 402, 403):
+            return None
+        # No key was sent, so none was refused: such a URL has expired.
+        shown = f"{self._vendor.title} results: {shown_url(response.url)}"
+        return InvalidRequestError(f"{shown} answered {response.status}", status=response.status)
 
     def _session_for(self, url: str) -> HttpSession:
         place = self._place(url)
@@ -182,8 +194,9 @@ class _ErrorReader:
 
 def _tell_of_billing(error: ImageGenerationError, was_refused: bool) -> None:
     """Adds to the error of a POST that nobody knows whether it was acted on."""
+    refused = was_refused or isinstance(error, NotConnectedError) or error.status in REDIRECTS
     unknown = isinstance(error, (ProviderTimeoutError, ProviderUnavailableError))
-    if unknown and error.retryable and not (was_refused or isinstance(error, NotConnectedError)):
+    if unknown and error.retryable and not refused:
         add(error, "it may be billed all the same, so it was not sent again")
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from io import BufferedReader, RawIOBase
 from typing import Any, cast
@@ -18,8 +19,21 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
 from requests_hardened.ip_filter import InvalidIPAddress  # type: ignore[import-untyped]
 from requests_hardened.ip_filter_adapter import IPFilterAdapter  # type: ignore[import-untyped]
+
+from image_io.retrying import ConnectionRetry
+
+__all__ = [
+    "OPEN_PORTS",
+    "REFUSALS",
+    "GuardedAdapter",
+    "InvalidIPAddress",
+    "OpenHosts",
+    "RefusedPort",
+    "open_hosts",
+]
 
 OPEN_PORTS = frozenset({80, 443})
 OpenHosts = frozenset[tuple[str, int]]
@@ -88,11 +102,21 @@ class GuardedAdapter(IPFilterAdapter):  # type: ignore[misc]
     `time_left` gives the seconds that the request of the calling thread still has.
     """
 
-    def __init__(self, scheme: str, opened: OpenHosts, time_left: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        scheme: str,
+        opened: OpenHosts,
+        time_left: Callable[[], float],
+        pool_size: int,
+        retry: ConnectionRetry,
+    ) -> None:
         self._opened = opened
         self._default_port = 443 if scheme == "https" else 80
         self._response_class = staticmethod(partial(_TimedResponse, time_left))
         super().__init__(is_https_proto=scheme == "https")
+        self.max_retries = retry
+        self.init_poolmanager(self._pool_connections, pool_size)
+        self._proxied = HTTPAdapter(max_retries=retry, pool_maxsize=pool_size)
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
@@ -111,13 +135,54 @@ class GuardedAdapter(IPFilterAdapter):  # type: ignore[misc]
             raise RefusedPort(f"port {port}", request=request)
         return cast("tuple[dict[str, Any], dict[str, Any]]", judged)
 
-    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
-        """The pool, whose connections read within the time that is left."""
-        pool: Any = super().get_connection_with_tls_context(*args, **options)
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: Any = None,
+    ) -> Any:
+        """The pool, whose connections read within the time that is left.
+
+        A proxy is given the name, which often it alone can resolve; where that leads is for the
+        proxy to judge. What is a private address already, or this machine by name, is refused.
+        """
+        if select_proxy(request.url or "", dict(proxies or {})) is not None:
+            self._check_named(request)
+            return self._proxied.get_connection_with_tls_context(request, verify, proxies, cert)
+        pool: Any = super().get_connection_with_tls_context(request, verify, proxies, cert)
         if not hasattr(pool.ConnectionCls, "is_timed"):
             extra = {"response_class": self._response_class, "is_timed": True}
             pool.ConnectionCls = type("TimedConnection", (pool.ConnectionCls,), extra)
         return pool
+
+    def _check_named(self, request: requests.PreparedRequest) -> None:
+        """Raises for what the URL itself tells of a host that is not to be asked for."""
+        parts = urlsplit(request.url or "")
+        host, port = _plain_host(parts.hostname or ""), parts.port or self._default_port
+        if (host, port) in self._opened:
+            return
+        if host == "localhost" or host.endswith(".localhost"):
+            raise InvalidIPAddress(host)
+        address = _address_in(host)
+        if address is not None and not _is_public(address):
+            raise InvalidIPAddress(host)
+        if port not in OPEN_PORTS:
+            raise RefusedPort(f"port {port}", request=request)
+
+    def close(self) -> None:
+        """Closes every connection."""
+        super().close()
+        self._proxied.close()
+
+
+def _address_in(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The host as an address, also where only few take it for one, such as 2130706433."""
+    with suppress(OSError):
+        return ipaddress.ip_address(socket.inet_aton(host))
+    with suppress(ValueError):
+        return ipaddress.ip_address(host)
+    return None
 
 
 class _TimedResponse(http.client.HTTPResponse):

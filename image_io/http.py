@@ -21,9 +21,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
-from requests_hardened.ip_filter import InvalidIPAddress  # type: ignore[import-untyped]
 
-from image_io.guarding import GuardedAdapter, OpenHosts, RefusedPort
+from image_io.guarding import GuardedAdapter, InvalidIPAddress, OpenHosts, RefusedPort
 from image_io.retrying import BusyRetry, ConnectionRetry, Deadline, seconds_asked
 from image_provider import (
     AuthenticationError,
@@ -41,7 +40,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_MAX_BYTES = 512 * 1024 * 1024
 MAX_REDIRECTS = 5
 _CHUNK_BYTES = 256 * 1024
-_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -83,7 +82,8 @@ class HttpSession:
 
     `base_url` is what relative URLs refer to, and the only origin that `headers` are sent to.
     `guarded` refuses addresses of private networks and ports that are not the web's, for URLs that
-    strangers give; `opened` are the (host, port) that it takes nonetheless.
+    strangers give; `opened` are the (host, port) that it takes nonetheless. It keeps away from the
+    environment's proxies, which could lead there, unless it may be `proxied`.
     `busy_repeats` is how often a GET is repeated that is answered with 429, 502, 503 or 504, with
     pauses that grow or are what Retry-After asks for, up to some seconds.
     `pool_size` connections are kept; of more at once, urllib3 throws some away with a warning.
@@ -100,6 +100,7 @@ class HttpSession:
         read_timeout: float = 60.0,
         guarded: bool = False,
         opened: OpenHosts = frozenset(),
+        proxied: bool = False,
         pool_size: int = 256,
         busy_repeats: int = 0,
         clock: Callable[[], float] = time.monotonic,
@@ -115,10 +116,13 @@ class HttpSession:
         retry = ConnectionRetry.twice()
         if busy_repeats:
             retry = BusyRetry.times(busy_repeats, self._deadline, clock, sleep)
-        self._session = _new_session(self.base_url, guarded, pool_size, retry)
+        self._session = _new_session(self.base_url, pool_size, retry)
         if guarded:
+            self._session.trust_env = proxied
             for scheme in ("http", "https"):
-                adapter = GuardedAdapter(scheme, opened, lambda: self._deadline.at - clock())
+                adapter = GuardedAdapter(
+                    scheme, opened, lambda: self._deadline.at - clock(), pool_size, retry
+                )
                 self._session.mount(f"{scheme}://", adapter)
 
     def get(self, url: str, **options: Any) -> HttpResponse:
@@ -241,7 +245,7 @@ class HttpSession:
 
     def _redirect(self, response: HttpResponse) -> str | None:
         location = response.headers.get("location")
-        if location is None or response.status not in _REDIRECT_STATUSES:
+        if location is None or response.status not in REDIRECTS:
             return None
         try:
             return urljoin(response.url, location)
@@ -268,16 +272,12 @@ class _UrlCredentials(requests.auth.AuthBase):
         return request
 
 
-def _new_session(
-    base_url: str | None, guarded: bool, pool_size: int, retry: ConnectionRetry
-) -> requests.Session:
+def _new_session(base_url: str | None, pool_size: int, retry: ConnectionRetry) -> requests.Session:
     session = requests.Session()
     session.auth = _UrlCredentials()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     if base_url is not None and urlsplit(base_url).hostname in _LOOPBACK_HOSTS:
         session.trust_env = False  # a proxy of the environment cannot reach this machine
-    if guarded:
-        session.trust_env = False  # a proxy would resolve the name itself, past the filter
     adapter = HTTPAdapter(max_retries=retry, pool_maxsize=pool_size)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
@@ -379,7 +379,7 @@ def error_for_status(response: HttpResponse, name: str) -> ImageGenerationError:
         )
     if status == 408 or status >= 500:
         return ProviderUnavailableError(text, retry_after=retry_after(response), **details)
-    if status in _REDIRECT_STATUSES:
+    if status in REDIRECTS:
         return ProviderUnavailableError(
             f"{text}, a redirect; set the address that it points to", **details
         )

@@ -12,11 +12,18 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from image_provider import ImageGenerationError, ProviderTimeoutError, RateLimitedError
+from image_provider import (
+    ImageGenerationError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RateLimitedError,
+)
 
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES_IN_A_ROW = 8
+PATIENCE = 60.0
+"""Seconds that failures may go on in any number: a job that waits for us is paid for."""
 
 Answer = TypeVar("Answer")
 
@@ -34,17 +41,20 @@ def poll_until(
 ) -> Answer:
     """The first answer of `fetch` that `is_done`; waits are seconds, `deadline` is on `clock`.
 
-    A retryable error of `fetch` is looked past, up to MAX_FAILURES_IN_A_ROW of them; any other is
-    raised. Asks once more at the deadline, then raises ProviderTimeoutError.
+    A retryable error of `fetch` is looked past until there were MAX_FAILURES_IN_A_ROW of them in
+    PATIENCE seconds or more; any other is raised. Asks once more at the deadline, then raises
+    ProviderTimeoutError.
     """
-    wait, failures = first_wait, 0
+    wait, failures, failing_since = first_wait, 0, 0.0
     while True:
         pause = wait
         try:
             answer = fetch()
         except ImageGenerationError as error:
+            failing_since = failing_since if failures else clock()
             failures += 1
-            if not error.retryable or failures >= MAX_FAILURES_IN_A_ROW:
+            over = failures >= MAX_FAILURES_IN_A_ROW and clock() - failing_since >= PATIENCE
+            if over or not error.retryable:
                 raise
             logger.debug("asking failed, asked again later: %s", error)
             pause = max(wait, _asked_pause(error))
@@ -60,5 +70,6 @@ def poll_until(
 
 
 def _asked_pause(error: ImageGenerationError) -> float:
-    asked = error.retry_after if isinstance(error, RateLimitedError) else None
-    return asked or 0.0
+    if isinstance(error, (RateLimitedError, ProviderUnavailableError)):
+        return error.retry_after or 0.0
+    return 0.0

@@ -257,6 +257,7 @@ def test_an_expired_result_is_a_failed_generation(provider):
 
     assert result.error_type == "generation_failed"
     assert "cannot be fetched" in (result.error or "")
+    assert "key" not in (result.error or ""), "none was sent"
 
 
 @responses.activate

@@ -244,3 +244,45 @@ def test_pictures_in_extra_count_as_source_and_mask_and_stay_out_of_the_recipe(p
     assert decoded(sent["image_url"]).size == decoded(sent["mask_url"]).size == (64, 48)
     assert result.metadata["ignored"] == []
     assert json.loads(json.dumps(result.recipe))["request"] == {"prompt": "a hat", "num_images": 1}
+
+
+def problem(kind: str) -> dict[str, object]:
+    """A model's error, in the form of fal.ai/docs/errors."""
+    return {"detail": [{"loc": ["body"], "msg": "it did not work", "type": kind}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "retryable", "error_type"),
+    [
+        (400, problem("downstream_service_error"), "true", "generation_failed"),
+        (422, problem("no_media_generated"), "false", "generation_failed"),
+        (422, problem("image_too_small"), "false", "invalid_request"),
+        (499, {"detail": "cancelled", "error_type": "client_cancelled"}, "false", "cancelled"),
+    ],
+)
+@responses.activate
+def test_what_a_partner_or_another_caller_did_is_no_fault_of_the_request(
+    provider, status, body, retryable, error_type
+):
+    responses.post(f"{QUEUE}/fal-ai/flux-2", json=ANSWERS["submitted"])
+    responses.get(STATUS, json=ANSWERS["completed_with_error"])
+    responses.get(RESULT, json=body, status=status, headers={"x-fal-retryable": retryable})
+
+    assert provider.generate(ImageGenerationRequest("a fox")).error_type == error_type
+
+
+@responses.activate
+def test_guidance_is_kept_within_what_the_model_takes(provider, tmp_path):
+    answer_with("completed", model="fal-ai/flux-pro/kontext")
+    source = write_png(tmp_path, "source.png")
+
+    result = provider.generate(
+        ImageGenerationRequest(
+            "a hat", model="fal-ai/flux-pro/kontext", source_image_url=source, guidance_scale=50.0
+        )
+    )
+
+    assert json.loads(responses.calls[0].request.body)["guidance_scale"] == 20.0
+    assert result.metadata["adjusted"] == [
+        {"parameter": "guidance_scale", "asked": 50.0, "used": 20.0}
+    ]

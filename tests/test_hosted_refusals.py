@@ -222,3 +222,49 @@ def test_a_vendor_that_stays_busy_is_left_after_two_repetitions():
     assert isinstance(result.exception, RateLimitedError)
     assert (result.exception.retry_after, clock.sleeps) == (1.5, [1.5, 1.5])
     assert len(responses.calls) == 3
+
+
+@pytest.mark.parametrize("value", [None, b"50", [50], {"high": 1}, float("nan"), object()])
+@responses.activate
+def test_an_option_that_no_request_can_carry_is_refused_before_anything_is_sent(value, tmp_path):
+    for fields in ({}, {"source_image_url": write_png(tmp_path, "source.png")}):
+        result = OpenAIImagesProvider(KEY).generate(
+            ImageGenerationRequest("a fox", extra={"output_compression": value}, **fields)
+        )
+
+        assert result.error == (
+            "extra['output_compression'] for gpt-image-2 must be a number or a text"
+        )
+    assert len(responses.calls) == 0
+
+
+@responses.activate
+def test_an_option_with_a_number_goes_into_json_and_form(tmp_path):
+    responses.post(GENERATIONS, json=OPENAI["success"])
+    request = ImageGenerationRequest(
+        "a fox", extra={"output_compression": 50, "output_format": "webp"}
+    )
+
+    assert OpenAIImagesProvider(KEY).generate(request).success
+    assert (sent()["output_compression"], sent()["output_format"]) == (50, "webp")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "advice"),
+    [
+        (301, "", {"location": "https://example.com/"}, "check OPENAI_BASE_URL if it is set"),
+        (200, "<html>welcome</html>", {}, "check OPENAI_BASE_URL if it is set"),
+        (200, "{}", {}, "try again later, or use another provider"),
+        (503, "{}", {"retry-after": "90"}, "try again in 90 s, or use another provider"),
+        (500, "{}", {}, "try again later, or use another provider"),
+    ],
+)
+@responses.activate
+def test_an_answer_that_is_none_says_what_to_do_next(status, body, headers, advice):
+    responses.post(GENERATIONS, body=body, status=status, headers=headers)
+
+    result = OpenAIImagesProvider(KEY).generate(ImageGenerationRequest("a fox"))
+
+    assert result.error_type == "unavailable"
+    assert (result.error or "").endswith(f"; {advice}")
+    assert ("billed" in (result.error or "")) is (status == 500)

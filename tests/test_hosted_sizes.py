@@ -18,10 +18,11 @@ CATALOGS = (
 )
 PIXEL_RULES = sorted(
     {
-        model.sizes
+        rule
         for catalog in CATALOGS
         for model in catalog.models
-        if isinstance(model.sizes, PixelSizes)
+        for rule in (model.sizes, model.inputs)
+        if isinstance(rule, PixelSizes)
     },
     key=repr,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from image_io.polling import MAX_FAILURES_IN_A_ROW, poll_until
+from image_io.polling import MAX_FAILURES_IN_A_ROW, PATIENCE, poll_until
 from image_provider import (
     ContentRejectedError,
     ProviderTimeoutError,
@@ -82,10 +82,11 @@ def test_passing_failures_do_not_lose_the_job() -> None:
     assert poll(Clock(), fetch) == "done"
 
 
-def test_a_rate_limit_is_waited_out_as_told() -> None:
+@pytest.mark.parametrize("error", [RateLimitedError, ProviderUnavailableError])
+def test_a_busy_server_is_asked_again_when_it_says(error) -> None:
     clock = Clock()
 
-    poll(clock, scripted(RateLimitedError("429", retry_after=12.0), "done"))
+    poll(clock, scripted(error("busy", retry_after=12.0), "done"))
 
     assert clock.sleeps == [12.0]
 
@@ -105,11 +106,26 @@ def test_a_server_that_stays_away_is_given_up_before_the_deadline() -> None:
     with pytest.raises(ProviderUnavailableError):
         poll(clock, scripted(ProviderUnavailableError("gone")), seconds=10_000)
 
-    assert len(clock.sleeps) == MAX_FAILURES_IN_A_ROW - 1
+    assert PATIENCE <= sum(clock.sleeps) < PATIENCE + 5
+
+
+def test_failures_that_take_long_are_not_counted_by_time_alone() -> None:
+    clock = Clock()
+    asked = []
+
+    def fetch() -> None:
+        asked.append(clock.now)
+        clock.now += PATIENCE
+        raise ProviderTimeoutError("slow")
+
+    with pytest.raises(ProviderTimeoutError):
+        poll(clock, fetch, seconds=10_000)
+
+    assert len(asked) == MAX_FAILURES_IN_A_ROW
 
 
 def test_only_failures_in_a_row_are_counted() -> None:
     down = ProviderUnavailableError("blip")
-    answers = [*[down] * (MAX_FAILURES_IN_A_ROW - 1), "busy"] * 2
+    answers = [*[down] * (MAX_FAILURES_IN_A_ROW + 4), "busy"] * 2
 
     assert poll(Clock(), scripted(*answers, "done"), seconds=1000) == "done"

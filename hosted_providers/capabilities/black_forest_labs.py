@@ -18,6 +18,8 @@ from hosted_providers.capabilities.models import Catalog, Model, Range
 from hosted_providers.sizes import AspectRatios, PixelSizes, SourceSize
 
 _FLUX_2_SIZES = PixelSizes(16, 64, 4096, max_pixels=4_194_304)
+# At least 256 on a side and up to 20 MB (blackforest 0.2.0): a PNG of so many pixels keeps to it.
+_INPUTS = PixelSizes(1, 256, 16_384, max_pixels=6_000_000, max_ratio=64.0)
 _WEBP_TOO = ("png", "jpeg", "webp")
 _BFL_BASE = {"seed": "seed", "format": "output_format"}
 _BFL_OPEN = {**_BFL_BASE, "steps": "steps", "guidance_scale": "guidance"}
@@ -29,12 +31,14 @@ _BFL_FLUX_2 = Model(
     {**_BFL_BASE, "source": "input_image"},
     formats=_WEBP_TOO,
     options=_BFL_OPTIONS,
+    inputs=_INPUTS,
 )
 _BFL_FLUX_1 = Model(
     "flux-pro-1.1",
     FLUX_1_SIZES,
     {**_BFL_BASE, "source": "image_prompt"},
     options={**UPSAMPLING, "safety_tolerance": (), "output_format": ("png", "jpeg")},
+    inputs=_INPUTS,
 )
 _BFL_FLUX_1_OPEN = replace(
     _BFL_FLUX_1,
@@ -74,6 +78,7 @@ BFL = Catalog(
                 "grounding": (True, False),
                 "safety_tolerance": (),
             },
+            inputs=_INPUTS,
         ),
         _BFL_KONTEXT,
         replace(_BFL_KONTEXT, id="flux-kontext-max"),

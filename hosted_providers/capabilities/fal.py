@@ -1,14 +1,17 @@
 """What fal's FLUX models take.
 
 Facts: libs/client/src/types/endpoints.ts of fal-ai/fal-js, August 2026; ranges from the models'
-pages at fal.ai/models. That white is what changes is stated for erase alone; the others follow
-the FLUX convention.
+pages at fal.ai/models and fal.ai/docs. That white is what changes is stated in the schema of erase
+alone; fal says it of fill and inpainting in the descriptions of its FLUX-Fill and FLUX-Inpaint bots
+(poe.com, August 2025), and it is the FLUX convention. What flex takes is the maker's rule, to whom
+fal passes it on.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from hosted_providers.capabilities.flux import FLEX_RANGES
 from hosted_providers.capabilities.models import Catalog, Model, Range
 from hosted_providers.sizes import AspectRatios, PixelSizes, SourceSize
 
@@ -52,6 +55,7 @@ _FAL_FLUX_2_FLEX = replace(
         "steps": "num_inference_steps",
         "guidance_scale": "guidance_scale",
     },
+    ranges=FLEX_RANGES,
 )
 _FAL_FLUX_1 = Model(
     "fal-ai/flux/dev",
@@ -70,6 +74,7 @@ _FAL_KONTEXT = replace(
     id="fal-ai/flux-pro/kontext",
     sizes=_FAL_RATIOS,
     fields={**_FAL_BASE, "guidance_scale": "guidance_scale", "source": "image_url"},
+    ranges={"guidance_scale": Range(1.0, 20.0)},
     needs_source=True,
 )
 _FAL_INPAINTING = replace(

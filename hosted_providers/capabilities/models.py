@@ -10,7 +10,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
-from hosted_providers.sizes import SizeRule
+from hosted_providers.sizes import PixelSizes, SizeRule
+
+# More than any of the models paints. As a PNG file it stays below 50 MB, the limit of OpenAI; the
+# others but Black Forest Labs tell none.
+_ANY_PICTURE = PixelSizes(1, 1, 16_384, max_pixels=16_000_000, max_ratio=16_384.0)
 
 
 class MaskForm(Enum):
@@ -44,8 +48,8 @@ class Model:
     tells them, `longest_prompt` characters. `options` are the vendor's own fields that a request's
     `extra` may set, with the values they may have; none listed means any. `seeded` is sent when a
     seed is; `constants` always. `edit_sizes` holds in place of `sizes` when there is a source
-    image; `edit_model` is the id that takes a source image in this one's place. `shutdown` is the
-    vendor's date, ISO 8601.
+    image; `edit_model` is the id that takes a source image in this one's place. A source image is
+    scaled into `inputs`. `shutdown` is the vendor's date, ISO 8601.
     """
 
     id: str
@@ -62,6 +66,7 @@ class Model:
     constants: Mapping[str, Any] = field(default_factory=dict)
     seeded: Mapping[str, Any] = field(default_factory=dict)
     edit_sizes: SizeRule | None = None
+    inputs: PixelSizes = _ANY_PICTURE
     edit_model: str | None = None
     shutdown: str | None = None
 

@@ -2,7 +2,8 @@
 
 Facts: types/image_generate_params.py and image_edit_params.py of openai 3.57.0; shutdown dates
 from developers.openai.com/api/docs/deprecations. The bounds in pixels are those that
-docs.comfy.org gives for gpt-image-2; for 2.6 nobody tells any, so the same are taken.
+docs.comfy.org and several relays give for gpt-image-2 (docs.anyfast.ai, for one). For 2.6 nobody
+tells any: docs.apiyi.com has "any valid size" and 4K, and six qualities, so the same are taken.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Facts: types/image_generate_params.py of together 3.1.1; which model takes what from
 togethercomputer/skills, together-images/references/api-reference.md (model feature matrix).
 There FLUX.2 dev and flex take `guidance`; the SDK's guidance_scale is that of other models.
+docs.together.ai says that aspect_ratio sizes schnell and kontext, and has examples for them with
+width and height, which its SDK sends, too.
 """
 
 from __future__ import annotations
