@@ -255,7 +255,7 @@ def _as_called(
 def _is_as_asked(result: ImageGenerationResult) -> bool:
     """Whether all of it is here, and made as it was asked for: not with another workflow, say."""
     told = result.metadata or {}
-    if not result.success or told.get("warnings") or told.get("missing_images"):
+    if not result.success or told.keys() & {"missing_images", "parts"} or told.get("warnings"):
         return False
     return bool(result.images) and all(image.get("bytes") for image in result.images)
 

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from provider_asking import (
     sharing_progress,
     without,
 )
+from provider_parts import joined, what_is_left
 from provider_resting import Rest, Resting
 from routing_rules import Route, RoutingRules, load_rules, parse_rules, save_rules
 from style_files import load_styles
@@ -233,8 +235,8 @@ class ImageProviderRouter:
         """Makes the pictures with the first provider that succeeds; never raises for a failure.
 
         `metadata["attempts"]` tells of those that failed, and of those that were passed over since
-        they rest: they are asked only when nobody else is left. A failure has the pictures that
-        were finished before it. Raises TypeError for what is no request.
+        they rest: they are asked only when nobody else is left. Pictures that were finished before
+        a failure are kept, and not made again. Raises TypeError for what is no request.
         """
         try:
             left, refused = self._line_up(request)
@@ -249,9 +251,10 @@ class ImageProviderRouter:
         failures: list[ImageGenerationResult] = []
         candidate = self._next(left, attempts)
         while True:
-            result = self._attempt(candidate, attempts)
+            left_of_it = what_is_left(candidate.request, failures)
+            result = self._attempt(replace(candidate, request=left_of_it), attempts)
             if result.success:
-                return _with_attempts(result, attempts)
+                break
             failures.append(result)
             if not _may_fall_back(attempts):
                 break
@@ -268,7 +271,7 @@ class ImageProviderRouter:
                 said,
                 candidate.name,
             )
-        return _with_attempts(_with_finished(result, failures), attempts)
+        return _with_attempts(joined(failures, result), attempts)
 
     def _next(self, left: list[Candidate], attempts: list[ProviderAttempt]) -> Candidate:
         """Takes one out of those `left`: the first that does not rest, if there is any.
@@ -365,16 +368,6 @@ def _with_attempts(
     if attempts:
         told = [attempt._asdict() for attempt in attempts]
         result.metadata = {**(result.metadata or {}), "attempts": told}
-    return result
-
-
-def _with_finished(
-    result: ImageGenerationResult, failures: list[ImageGenerationResult]
-) -> ImageGenerationResult:
-    """The failure, with the most pictures that one of them had finished, and their recipe."""
-    most = max(failures, key=lambda failure: len(failure.images))
-    if len(most.images) > len(result.images):
-        result.images, result.recipe, result.model = most.images, most.recipe, most.model
     return result
 
 

@@ -86,6 +86,7 @@ class Generation:
         self._on_missing = on_missing
         self._reporter: ProgressReporter | None = None
         self._kept: list[tuple[Server, FinishedJob, list[str]]] = []
+        self._number_finished = 0
         self.images: list[dict[str, Any]] = []
         self.first_graph: Graph | None = None
         self.metadata: dict[str, Any] = {}
@@ -151,6 +152,8 @@ class Generation:
         model = self.model if has_begun else request.model
         if failure is not None:
             failure.provider = PROVIDER
+            if self._number_finished:
+                metadata["finished"] = self._number_finished
             result = ImageGenerationResult.failed(failure, PROVIDER, model, metadata)
         else:
             result = ImageGenerationResult(True, [], PROVIDER, model, metadata=metadata)
@@ -245,6 +248,7 @@ class Generation:
             reporter.downloading()
         images = fetch_images(self._client, finished, graph, seed_of(graph), self._token)
         self.images += images
+        self._number_finished += 1
         urls += [image["url"] for image in images if image["url"] is not None]
         if reporter is not None:
             reporter.job_done()

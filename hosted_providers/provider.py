@@ -187,6 +187,8 @@ class HostedProvider(ImageProvider):
     ) -> ImageGenerationResult:
         model = work.plan.model.id if work.plan is not None else request.model or self.model
         if failure is not None:
+            if work.images:
+                work.notes["finished"] = len(work.images)
             result = ImageGenerationResult.failed(
                 failure, self.provider_name, model, work.metadata()
             )

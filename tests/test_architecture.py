@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "comfyui_provider",
     },
     "provider_asking": {"image_provider", "routing_rules"},
+    "provider_parts": {"image_provider"},
     "provider_resting": {"image_provider"},
     "image_provider_router": {
         "image_provider",
@@ -48,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "routing_rules",
         "built_in_providers",
         "provider_asking",
+        "provider_parts",
         "provider_resting",
         "style_files",
     },

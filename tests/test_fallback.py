@@ -174,6 +174,26 @@ def test_a_failure_has_the_pictures_that_were_finished_and_progress_that_never_f
     assert seen == sorted(seen)
 
 
+def test_pictures_that_comfyui_had_finished_are_not_made_again(
+    make_router, comfyui_server, nowhere, apis
+):
+    def vanish(update):
+        if update.fraction > 0.6:  # of three pictures
+            proxy.switch_to(nowhere)
+
+    request = ImageGenerationRequest(
+        "a red fox", width=64, height=64, seed=7, num_images=3, on_progress=vanish
+    )
+    with FaultProxy(comfyui_server.address) as proxy:
+        result = make_router(proxy.address).generate(request)
+
+    assert (result.success, result.provider) == (True, "flux_bfl")
+    made = {part["provider"]: part["images"] for part in result.metadata["parts"]}
+    assert made["comfyui"] >= 1 and made["comfyui"] + made["flux_bfl"] == 3
+    assert apis.asked[FLUX] == made["flux_bfl"]
+    assert [image["seed"] for image in result.images] == [7, 8, 9]
+
+
 def test_a_comfyui_that_is_started_is_used_within_seconds(make_router, comfyui_server, apis):
     clock = ShiftedClock()
     router = make_router(comfyui_server.address, clock)

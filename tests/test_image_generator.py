@@ -341,10 +341,11 @@ def test_what_a_stand_in_made_is_kept_under_its_own_name():
     [
         success(metadata={"warnings": ["another workflow was taken"]}),
         success(metadata={"missing_images": 1}),
+        success(metadata={"parts": [{"provider": "a"}, {"provider": "b"}]}),
         success(images=[]),
         success(images=[{"bytes": None, "url": "https://example.org/a.png"}]),
     ],
-    ids=["otherwise", "fewer", "nothing", "elsewhere"],
+    ids=["otherwise", "fewer", "by two", "nothing", "elsewhere"],
 )
 def test_what_is_not_the_picture_that_was_asked_for_is_not_kept(result, caplog):
     generator = make_generator(FakeProvider("fake", result))

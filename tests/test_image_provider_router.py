@@ -435,7 +435,38 @@ def test_pictures_that_were_finished_before_a_failure_are_in_it(error, finally_b
     assert result.recipe == {"provider": "a", "seeds": [1, 2]}
 
 
-def test_a_stand_in_makes_all_pictures_anew():
+def test_a_stand_in_makes_what_is_missing_and_nothing_is_lost():
+    asked = []
+
+    def half(request):
+        result = success("a", success=False, error="away", error_type="unavailable")
+        result.images = [image for seed in (7, 8) for image in success("a", seed).images]
+        result.metadata, result.recipe = {"finished": 2}, {"provider": "a", "seeds": [7, 8]}
+        return result
+
+    def rest(request):
+        asked.append((request.num_images, request.seed))
+        result = success("b", recipe={"provider": "b", "seeds": [9]})
+        result.images = success("b", 9).images
+        return result
+
+    router = make_router(FakeProvider("a", half), FakeProvider("b", rest))
+    request = ImageGenerationRequest("a fox", num_images=3, seed=7)
+
+    result = router.generate(request)
+
+    assert asked == [(1, 9)]
+    assert (result.success, result.provider) == (True, "b")
+    assert [image["seed"] for image in result.images] == [7, 8, 9]
+    assert [(part["provider"], part["images"]) for part in result.metadata["parts"]] == [
+        ("a", 2),
+        ("b", 1),
+    ]
+    assert result.recipe["seeds"] == [7, 8, 9]
+    assert [part["provider"] for part in result.recipe["parts"]] == ["a", "b"]
+
+
+def test_a_stand_in_for_one_that_does_not_say_what_it_finished_makes_all_anew():
     half = success("a", success=False, error="away", error_type="unavailable")
     router = make_router(FakeProvider("a", half), FakeProvider("b"))
     result = router.generate(FOX)
