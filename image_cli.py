@@ -16,15 +16,18 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import batch_cli
-import cache_cli
-import completion_cli
-import doctor_cli
-import generate_cli
-import models_cli
-import providers_cli
-import workflow_cli
-from cli_shared import (
+from comfyui.embedded.options import port_number
+from image_commands import (
+    batch,
+    cache,
+    completion,
+    doctor,
+    generate,
+    models,
+    providers,
+    workflow,
+)
+from image_commands.shared import (
     FAILED,
     INTERRUPTED,
     USAGE,
@@ -34,7 +37,6 @@ from cli_shared import (
     print_json,
     say,
 )
-from comfyui.embedded.options import port_number
 from image_provider import ImageGenerationError
 
 if TYPE_CHECKING:
@@ -43,12 +45,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("image_cli")  # also when run as __main__
 
 _OUR_LOGGERS = (
-    "batch_resume",
     "comfyui",
     "comfyui.embedded",
     "comfyui.servers",
     "comfyui_provider",
-    "generator_pickling",
     "hosted_providers",
     "image_batches",
     "image_cache",
@@ -56,6 +56,7 @@ _OUR_LOGGERS = (
     "image_generator",
     "image_io",
     "image_provider_router",
+    "image_routing",
 )
 
 _EXAMPLES = """examples:
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = _console()
     tell = partial(_tell, console, "--json" in words)
     parser = build_parser()
-    completion_cli.complete(parser)
+    completion.complete(parser)
     try:
         args = parser.parse_args(words)
         command: Callable[[argparse.Namespace, Console], int] = args.command
@@ -125,15 +126,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="tell of workflow changes, found nodes and every call as they happen",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    generate_cli.add_commands(commands, common)
-    batch_cli.add_commands(commands, common)
-    providers_cli.add_commands(commands, common)
-    models_cli.add_commands(commands, common)
-    doctor_cli.add_commands(commands, common)
+    generate.add_commands(commands, common)
+    batch.add_commands(commands, common)
+    providers.add_commands(commands, common)
+    models.add_commands(commands, common)
+    doctor.add_commands(commands, common)
     _add_serve(commands, common)
-    workflow_cli.add_commands(commands, common)
-    cache_cli.add_commands(commands, common)
-    completion_cli.add_commands(commands, common)
+    workflow.add_commands(commands, common)
+    cache.add_commands(commands, common)
+    completion.add_commands(commands, common)
     return parser
 
 

@@ -15,8 +15,8 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from config import Config
-from generator_pickling import PerProcess, packed, unpacked
 from image_batches import BatchCallback, run_batch
+from image_batches.pickling import PerProcess, packed, unpacked
 from image_cache import ImageCache, cache_key
 from image_provider import (
     DEFAULT_SIZE,
@@ -28,7 +28,7 @@ from image_provider import (
     ImageStyle,
 )
 from image_provider_router import ImageProviderRouter
-from provider_asking import Candidate
+from image_routing.asking import Candidate
 from style_files import load_styles
 
 if TYPE_CHECKING:
@@ -171,8 +171,8 @@ class ImageGenerator:
 
     @staticmethod
     def contact_sheet(results: Iterable[ImageGenerationResult], page: int = 1) -> Image:
-        """A sheet of the pictures of many results, numbered; see `contact_sheets.py`."""
-        from contact_sheets import contact_sheet
+        """A sheet of the pictures of many results, numbered; `contact_sheets.py` draws it."""
+        from image_batches.contact_sheets import contact_sheet
 
         return contact_sheet(results, page)
 

@@ -1,7 +1,7 @@
 """The router: which provider serves a request, and who stands in when it fails.
 
 Owns the order of candidates, the check of what they can do, the fallback by error type and the
-record of attempts; `provider_resting.py` remembers who was found away. `_initialize_providers`
+record of attempts; `image_routing/resting.py` remembers who was found away. `_initialize_providers`
 registers every provider that the settings allow. Knows no HTTP, no workflow JSON and no cache.
 """
 
@@ -17,7 +17,6 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from built_in_providers import BUILT_IN, FLUX_KEYS, KEY_SETTINGS, Factory, rebuilt
 from config import FLUX_HOSTS, Config
 from image_provider import (
     ERROR_CLASSES,
@@ -30,7 +29,7 @@ from image_provider import (
     InvalidRequestError,
     ProviderAttempt,
 )
-from provider_asking import (
+from image_routing.asking import (
     Candidate,
     ask,
     described,
@@ -41,9 +40,10 @@ from provider_asking import (
     sharing_progress,
     without,
 )
-from provider_parts import joined, what_is_left
-from provider_resting import Rest, Resting
-from routing_rules import Route, RoutingRules, load_rules, parse_rules, save_rules
+from image_routing.built_in import BUILT_IN, FLUX_KEYS, KEY_SETTINGS, Factory, rebuilt
+from image_routing.parts import joined, what_is_left
+from image_routing.resting import Rest, Resting
+from image_routing.rules import Route, RoutingRules, load_rules, parse_rules, save_rules
 from style_files import load_styles
 
 logger = logging.getLogger(__name__)

@@ -21,9 +21,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cache_folder import FEWEST_STORES, entries, path_of, write_total
 from config import Config
 from image_cache import ImageCache, cache_key
+from image_cache.folder import FEWEST_STORES, entries, path_of, write_total
 from image_generator import ImageGenerator
 from image_provider import ImageGenerationResult
 

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import image_cli
-from cli_shared import OK
+from image_commands.shared import OK
 
 if sys.version_info >= (3, 11):
     import tomllib

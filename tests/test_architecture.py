@@ -16,7 +16,10 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("comfyui", "hosted_providers", "image_io")
+PACKAGES = (
+    *("comfyui", "hosted_providers", "image_batches", "image_cache", "image_commands"),
+    *("image_io", "image_routing"),
+)
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 50
 
@@ -32,169 +35,59 @@ MAY_IMPORT: dict[str, set[str]] = {
     "comfyui.embedded": {"image_provider", "image_io", "comfyui"},
     "hosted_providers": {"image_provider", "image_io"},
     "comfyui_provider": {"image_provider", "image_io", "comfyui"},
-    "routing_rules": {"image_provider"},
-    "built_in_providers": {
+    "image_routing": {"image_provider"},
+    "image_routing.built_in": {
         "image_provider",
         "config",
         "comfyui",
         "hosted_providers",
         "comfyui_provider",
     },
-    "provider_asking": {"image_provider", "routing_rules"},
-    "provider_parts": {"image_provider"},
-    "provider_resting": {"image_provider"},
+    "style_templates": {"image_provider"},
+    "style_files": {"image_provider", "style_templates"},
     "image_provider_router": {
         "image_provider",
         "config",
-        "routing_rules",
-        "built_in_providers",
-        "provider_asking",
-        "provider_parts",
-        "provider_resting",
+        "image_routing",
+        "image_routing.built_in",
         "style_files",
     },
-    "cache_entry": {"image_provider"},
-    "cache_folder": {"cache_entry"},
-    "image_cache": {"image_provider", "cache_entry", "cache_folder"},
-    "style_templates": {"image_provider"},
-    "style_files": {"image_provider", "style_templates"},
-    "batch_threads": set(),
-    "batch_resume": {"image_provider", "image_cache"},
-    "image_batches": {"image_provider", "batch_resume", "batch_threads"},
-    "generator_pickling": {"image_provider"},
-    "contact_sheets": {"image_provider", "image_io"},
+    "image_cache": {"image_provider"},
+    "image_batches": {"image_provider", "image_io", "image_cache"},
     "image_generator": {
-        "image_batches",
-        "generator_pickling",
-        "contact_sheets",
         "image_provider",
         "config",
         "image_io",
+        "image_routing",
         "image_provider_router",
-        "provider_asking",
-        "image_cache",
-        "style_files",
-    },
-    "cli_shared": set(),
-    "cli_files": {"image_provider", "config", "comfyui", "comfyui_provider"},
-    "cli_servers": {"image_provider", "config", "comfyui"},
-    "cache_cli": {"cache_entry", "cache_folder", "cli_shared", "config"},
-    "bind_cli": {
-        "image_provider",
-        "comfyui",
-        "cli_completers",
-        "cli_files",
-        "cli_servers",
-        "cli_shared",
-    },
-    "convert_cli": {
-        "image_provider",
-        "comfyui",
-        "cli_completers",
-        "cli_files",
-        "cli_servers",
-        "cli_shared",
-    },
-    "workflow_cli": {
-        "image_provider",
-        "config",
-        "comfyui",
-        "cli_completers",
-        "cli_files",
-        "cli_servers",
-        "cli_shared",
-        "bind_cli",
-        "convert_cli",
-    },
-    "recipes": {
-        "image_provider",
-        "comfyui",
-        "comfyui_provider",
-        "image_cache",
-        "batch_resume",
-        "image_generator",
-    },
-    "batch_files": {"image_provider", "cli_shared"},
-    "batch_gallery": {"image_provider", "comfyui", "contact_sheets"},
-    "batch_cli": {
-        "image_provider",
-        "batch_files",
-        "batch_gallery",
-        "batch_resume",
-        "batch_threads",
         "image_batches",
-        "contact_sheets",
-        "cli_completers",
-        "cli_files",
-        "cli_shared",
-        "image_generator",
-    },
-    "cli_completers": {
-        "image_provider",
-        "config",
-        "comfyui",
-        "built_in_providers",
+        "image_cache",
         "style_files",
     },
-    "cli_preview": set(),
-    "cli_progress": {"image_provider", "cli_preview", "cli_shared"},
-    "generate_cli": {
+    "image_commands": {
         "image_provider",
         "config",
         "comfyui",
         "comfyui_provider",
+        "image_routing",
+        "image_routing.built_in",
         "image_provider_router",
+        "image_batches",
+        "image_cache",
         "image_generator",
-        "cli_completers",
-        "cli_progress",
-        "cli_shared",
-        "cli_files",
-        "recipes",
-    },
-    "providers_cli": {"image_provider", "image_generator", "cli_shared"},
-    "models_cli": {
-        "image_provider",
-        "config",
-        "comfyui",
-        "cli_completers",
-        "cli_servers",
-        "cli_shared",
-    },
-    "doctor_servers": {"image_provider", "config", "comfyui"},
-    "doctor_checks": {
-        "image_provider",
-        "config",
-        "comfyui",
-        "built_in_providers",
-        "image_provider_router",
-        "routing_rules",
         "style_files",
-        "cli_servers",
-        "doctor_servers",
     },
-    "doctor_cli": {"doctor_checks", "cli_shared"},
-    "completion_cli": {"cli_completers", "cli_shared"},
-    "image_cli": {
-        "batch_cli",
-        "cache_cli",
-        "cli_shared",
-        "completion_cli",
-        "doctor_cli",
-        "models_cli",
-        "generate_cli",
-        "providers_cli",
-        "workflow_cli",
-        "image_provider",
-        "comfyui.embedded",
-    },
+    "image_cli": {"image_provider", "comfyui.embedded", "image_commands"},
 }
 # What a single module may import beyond its room's rule.
 EXCEPTIONS = {
     "comfyui.servers": {"comfyui.embedded"},  # starts one for the address "embedded"
     "image_io.source_images": {"config"},  # IMAGE_SOURCE_* binds however it is called
 }
-COMMANDS = tuple(path.name for path in sorted(ROOT.glob("*_cli.py")))
-COMMAND_LINE = (*COMMANDS, *(path.name for path in sorted(ROOT.glob("cli_*.py"))))
+COMMANDS = (
+    "image_cli.py",
+    *(f"image_commands/{path.name}" for path in sorted((ROOT / "image_commands").glob("*.py"))),
+)
 # Libraries that one place owns, so that their errors are mapped there and nowhere else.
 OWNERS: dict[str, str | tuple[str, ...]] = {
     "requests": ("image_io/guarding.py", "image_io/http.py"),
@@ -202,9 +95,9 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "urllib3": ("image_io/http.py", "image_io/retrying.py"),
     "websocket": "comfyui/sockets.py",
     "aiohttp": "comfyui/embedded/",
-    "argcomplete": "completion_cli.py",
+    "argcomplete": "image_commands/completion.py",
     "dotenv": "config.py",
-    "rich": COMMAND_LINE,
+    "rich": COMMANDS,
 }
 PRINTERS = (*COMMANDS, "hosted_providers/table.py")
 PURE_MODULES = {

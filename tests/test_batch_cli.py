@@ -10,11 +10,11 @@ import pytest
 import requests
 from PIL import Image
 
-import batch_cli
-from batch_cli import describe
-from cli_shared import OK, USAGE
 from image_batches import BatchProgress
 from image_cli import main
+from image_commands import batch as batch_cli
+from image_commands.batch import describe
+from image_commands.shared import OK, USAGE
 
 TABLE = "prompt,size,seed,steps,provider\na fox,64x64,7,2,\na <b>dog</b>,64x96,8,2,\n"
 
@@ -116,7 +116,9 @@ def test_a_large_gallery_shows_the_files_themselves(server, monkeypatch):
 
 
 def test_a_workflow_of_the_callers_own_is_found_from_the_current_folder(server):
-    bundled = Path(batch_cli.__file__).parent / "workflows" / "comfyui" / "t2i_checkpoint.json"
+    bundled = (
+        Path(batch_cli.__file__).parent.parent / "workflows" / "comfyui" / "t2i_checkpoint.json"
+    )
     Path("mine.json").write_text(bundled.read_text("utf-8"), "utf-8")
     name = write("prompt,workflow,size,steps\na fox,mine.json,64x64,1\n")
     assert main(["batch", name, "--no-cache"]) == 0

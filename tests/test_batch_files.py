@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_files import FIELDS, read_batch
+from image_commands.batch_files import FIELDS, read_batch
 from image_provider import ConfigurationError, ImageGenerationRequest, ImageStyle
 
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 
-from batch_gallery import Shown, draw_gallery
+from image_commands.gallery import Shown, draw_gallery
 from image_provider import (
     ImageGenerationRequest,
     ImageGenerationResult,

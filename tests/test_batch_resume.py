@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from batch_resume import BatchStore, StoredImage, batch_entry, fingerprint, pictures_folder
+from image_batches.resume import BatchStore, StoredImage, batch_entry, fingerprint, pictures_folder
 from image_provider import ConfigurationError, ImageGenerationRequest
 from tests.fakes.provider import png, success
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from batch_threads import BatchThreads
+from image_batches.threads import BatchThreads
 
 
 def test_so_many_work_at_once_and_no_more():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cli_preview import ITERM2, KITTY, Preview, in_place, make_preview, protocol_of
+from image_commands.preview import ITERM2, KITTY, Preview, in_place, make_preview, protocol_of
 
 ROOT = Path(__file__).resolve().parent.parent
 TERMINAL_VARIABLES = ("TMUX", "STY", "TERM_PROGRAM", "KITTY_WINDOW_ID", "KONSOLE_VERSION")

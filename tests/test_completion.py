@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cli_completers import files, folders, workflow_names
 from image_cli import build_parser, main
+from image_commands.completers import files, folders, workflow_names
 
 ROOT = Path(__file__).resolve().parent.parent
 BASH = shutil.which("bash") if os.name != "nt" else None

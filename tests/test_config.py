@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from built_in_providers import BUILT_IN
 from comfyui_provider import ComfyUIProvider
 from config import PREVIEW_METHODS, SETTINGS, Config
 from image_provider import ConfigurationError
+from image_routing.built_in import BUILT_IN
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = (ROOT / "env.example").read_text("utf-8")

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from batch_resume import StoredImage
-from contact_sheets import PAGE, cells_of, contact_sheet, counted, thumbnail, thumbnail_jpeg
+from image_batches.contact_sheets import (
+    PAGE,
+    cells_of,
+    contact_sheet,
+    counted,
+    thumbnail,
+    thumbnail_jpeg,
+)
+from image_batches.resume import StoredImage
 from image_generator import ImageGenerator
 from image_provider import ImageGenerationResult, ProviderUnavailableError
 from tests.fakes.provider import success

@@ -23,8 +23,8 @@ from docs import tables
 from image_generator import ImageGenerator
 from image_provider import ERROR_CLASSES, ImageGenerationError, ImageGenerationRequest
 from image_provider_router import ENTRY_POINT_GROUP, ImageProviderRouter
-from provider_resting import FIRST_REST, LONGEST_REST
-from routing_rules import parse_rules
+from image_routing.resting import FIRST_REST, LONGEST_REST
+from image_routing.rules import parse_rules
 from tests.document_support import (
     ROOT,
     Block,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from comfyui.embedded import EmbeddedOptions, EmbeddedServer
-from doctor_checks import PACKAGES, diagnose
 from image_cli import main
+from image_commands.doctor_checks import PACKAGES, diagnose
 
 ROOT = Path(__file__).resolve().parent.parent
 NOBODY = "127.0.0.1:9"  # discard: nobody listens there

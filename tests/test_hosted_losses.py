@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import responses
 
-from built_in_providers import BUILT_IN
 from config import Config
 from hosted_providers import FluxProvider, OpenAIImagesProvider
 from image_provider import ImageGenerationRequest, ImageGenerationResult
+from image_routing.built_in import BUILT_IN
 from tests.fakes.clock import Clock
 from tests.hosted_support import KEY, PICTURE, answers
 

@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
-import built_in_providers
 import config
 from hosted_providers import flux, table
+from image_routing import built_in as built_in_providers
 from tests import test_architecture, test_hosted_answers, test_hosted_sdks
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from built_in_providers import BUILT_IN, KEY_SETTINGS
 from config import SETTINGS
 from hosted_providers.table import VENDORS, markdown, models_of
+from image_routing.built_in import BUILT_IN, KEY_SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 START = "<!-- hosted providers: python -m hosted_providers.table -->\n"

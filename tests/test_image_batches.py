@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from image_batches import MOST_IN_FLIGHT, BatchProgress, run_batch
+from image_batches.batch import MOST_IN_FLIGHT, BatchProgress, run_batch
 from image_provider import (
     ImageGenerationRequest,
     ImageGenerationResult,

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-import cache_folder
-from cache_entry import checksum, verify_entry
 from image_cache import ImageCache, cache_key
+from image_cache import folder as cache_folder
+from image_cache.entry import checksum, verify_entry
 from tests.fakes.provider import png, success
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -291,7 +291,7 @@ def test_a_folder_that_is_held_open_for_a_moment_is_moved_all_the_same(cache, mo
             raise PermissionError(refusals.pop())
         replace(source, target)
 
-    monkeypatch.setattr("image_cache._PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("image_cache.cache._PAUSES", (0.0, 0.0))
     monkeypatch.setattr("os.replace", refuse)
     cache.store(KEY, success())
     assert cache.load(KEY) == success()
@@ -410,7 +410,9 @@ def test_the_folder_is_looked_through_once_and_then_only_when_the_limit_is_passe
 ):
     looks = []
     entries = cache_folder.entries
-    monkeypatch.setattr("image_cache.entries", lambda folder: looks.append(1) or entries(folder))
+    monkeypatch.setattr(
+        "image_cache.cache.entries", lambda folder: looks.append(1) or entries(folder)
+    )
     limit = 20 * size_of_one(tmp_path)
     looks.clear()
     for key in keys(18):  # each by a cache of its own, as by a process of its own

@@ -23,7 +23,10 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
-CODE_FOLDERS = ("comfyui", "hosted_providers", "image_io")
+CODE_FOLDERS = (
+    *("comfyui", "hosted_providers", "image_batches", "image_cache", "image_commands"),
+    *("image_io", "image_routing"),
+)
 DISTRIBUTIONS = {
     "PIL": "Pillow",
     "aiohttp": "aiohttp",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from image_provider import ImageGenerationRequest
-from provider_asking import routed, without
-from routing_rules import Route
+from image_routing.asking import routed, without
+from image_routing.rules import Route
 from tests.fakes.provider import FakeProvider
 
 

@@ -19,7 +19,7 @@ from image_provider import (
     RateLimitedError,
     SourceUnavailableError,
 )
-from provider_resting import FIRST_REST, LONGEST_ASKED_REST, LONGEST_REST, Rest, Resting
+from image_routing.resting import FIRST_REST, LONGEST_ASKED_REST, LONGEST_REST, Rest, Resting
 from tests.fakes.clock import Clock
 from tests.fakes.provider import FakeProvider, success
 

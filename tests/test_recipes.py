@@ -10,9 +10,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from config import Config
+from image_commands.again import make_again, recipe_of
 from image_generator import ImageGenerator
 from image_provider import ConfigurationError, InvalidRequestError
-from recipes import make_again, recipe_of
 from tests.fakes.provider import FakeProvider, success
 from tests.test_image_generator import entries, make_generator
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from image_provider import ConfigurationError, ImageGenerationRequest
-from routing_rules import DEFAULT_RULES, Route, load_rules, parse_rules, save_rules
+from image_routing.rules import DEFAULT_RULES, Route, load_rules, parse_rules, save_rules
 
 
 def rules(**data):

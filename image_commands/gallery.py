@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from comfyui.page_markup import Markup, tag
-from contact_sheets import EMBEDDED_NOTE, Cell, cells_of, counted
+from image_batches.contact_sheets import EMBEDDED_NOTE, Cell, cells_of, counted
 from image_provider import ImageGenerationRequest, ImageGenerationResult
 
 _SHORT = 140

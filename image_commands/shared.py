@@ -73,7 +73,7 @@ Completer = Callable[..., Iterable[str]]
 
 
 def completes(action: argparse.Action, completer: Completer) -> None:
-    """Has a shell offer what `completer` gives for an argument; see completion_cli."""
+    """Has a shell offer what `completer` gives for an argument; see `completion`."""
     setattr(action, "completer", completer)  # noqa: B010 - argcomplete's attribute, no argparse one
 
 

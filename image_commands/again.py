@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batch_resume import batch_entry
 from comfyui.loading import MAX_BYTES
 from comfyui.picture_metadata import embedded_workflows, is_picture
+from image_batches.resume import batch_entry
 from image_cache import cache_entry
 from image_generator import ImageGenerator
 from image_provider import (

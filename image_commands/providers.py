@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from cli_shared import OK, add_command, add_json, as_text, print_json
+from image_commands.shared import OK, add_command, add_json, as_text, print_json
 from image_generator import ImageGenerator
 from image_provider import FEATURES
 

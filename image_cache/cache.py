@@ -1,8 +1,8 @@
 """Results on disk: images as ordinary files beside a small JSON, one folder a result.
 
-Owns the key, looking up, storing whole or not at all, and the size limit. `cache_entry.py` knows
-what an entry holds, `cache_folder.py` what a cache's folder does. Knows no provider: what decides
-the pixels comes as plain data.
+Owns the key, looking up, storing whole or not at all, and the size limit. `entry.py` knows what an
+entry holds, `folder.py` what a folder of a cache does. Knows no provider: what decides the pixels
+comes as plain data.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cache_entry import BROKEN, ENTRY, read_entry, write_entry
-from cache_folder import (
+from image_cache.entry import BROKEN, ENTRY, read_entry, write_entry
+from image_cache.folder import (
     add_to_total,
     entries,
     new_draft,

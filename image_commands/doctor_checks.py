@@ -14,13 +14,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-import doctor_servers
-from built_in_providers import KEY_SETTINGS
-from cli_servers import open_servers
 from comfyui.fitting import Rank
 from comfyui.library import WorkflowLibrary
 from config import SETTINGS, Config
-from doctor_servers import Examined
+from image_commands import doctor_servers
+from image_commands.doctor_servers import Examined
+from image_commands.servers import open_servers
 from image_provider import (
     AllProvidersFailedError,
     ImageGenerationError,
@@ -28,7 +27,8 @@ from image_provider import (
     NotConnectedError,
 )
 from image_provider_router import ImageProviderRouter
-from routing_rules import load_rules, parse_rules
+from image_routing.built_in import KEY_SETTINGS
+from image_routing.rules import load_rules, parse_rules
 from style_files import load_styles
 
 T = TypeVar("T")

@@ -13,12 +13,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli_completers import workflow_names
-from cli_files import FILE_HELP, load_workflow, write_whole
-from cli_servers import add_server_options, known_classes
-from cli_shared import FAILED, OK, USAGE, completes, one_line, print_table, say
 from comfyui.claims import BINDINGS_SUFFIX
 from comfyui.library import WORKFLOW_SUFFIXES
+from image_commands.completers import workflow_names
+from image_commands.files import FILE_HELP, load_workflow, write_whole
+from image_commands.servers import add_server_options, known_classes
+from image_commands.shared import FAILED, OK, USAGE, completes, one_line, print_table, say
 from image_provider import ImageGenerationError
 
 if TYPE_CHECKING:

@@ -70,7 +70,7 @@ def workflow_names(prefix: str = "", **kwargs: object) -> Iterable[str]:
 
 def provider_names(prefix: str = "", **kwargs: object) -> Iterable[str]:
     """The names that a request's provider may have."""
-    from built_in_providers import BUILT_IN
+    from image_routing.built_in import BUILT_IN
 
     return [*BUILT_IN, "flux"]
 

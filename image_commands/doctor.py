@@ -10,7 +10,15 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cli_shared import FAILED, OK, add_command, add_json, print_block, print_json, print_table
+from image_commands.shared import (
+    FAILED,
+    OK,
+    add_command,
+    add_json,
+    print_block,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +36,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _doctor(args: argparse.Namespace, console: Console) -> int:
-    from doctor_checks import diagnose
+    from image_commands.doctor_checks import diagnose
 
     told = diagnose()
     if args.json:

@@ -1,7 +1,7 @@
 """Many requests as one batch: `ImageGenerator.generate_many`.
 
 Owns what counts as a request, how many are at work at once, the order of the results, the overall
-progress and the end by Ctrl-C. `batch_resume.py` remembers what was made. Knows no provider and no
+progress and the end by Ctrl-C. `resume.py` remembers what was made. Knows no provider and no
 settings: what makes one request, and what ends it, is handed in.
 """
 
@@ -20,8 +20,8 @@ from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
-from batch_resume import BatchStore
-from batch_threads import BatchThreads
+from image_batches.resume import BatchStore
+from image_batches.threads import BatchThreads
 from image_provider import (
     GenerationCancelledError,
     GenerationFailedError,

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache_entry import ENTRY, is_own_file
+from image_cache.entry import ENTRY, is_own_file
 
 _BUCKET = re.compile(r"[0-9a-f]{2}")
 _KEY = re.compile(r"[0-9a-f]{64}")

@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from cli_shared import parse_size
+from image_commands.shared import parse_size
 from image_provider import ConfigurationError, ImageGenerationRequest
 
 _NOT_IN_FILES = frozenset({"on_progress", "from_template", "style_name"})

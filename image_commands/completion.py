@@ -2,7 +2,7 @@
 
 Owns which shells there are and where their lines go. The work is argcomplete's: the shell runs the
 command itself, so that what is offered is always what it takes; what the arguments offer is in
-cli_completers.
+completers.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from cli_completers import files
-from cli_shared import OK, add_command
+from image_commands.completers import files
+from image_commands.shared import OK, add_command
 
 if TYPE_CHECKING:
     from rich.console import Console

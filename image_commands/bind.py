@@ -10,16 +10,20 @@ import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from cli_completers import workflow_names
-from cli_files import FILE_HELP, load_workflow, write_whole
-from cli_servers import (
+from comfyui.binding import bind
+from comfyui.replacements import left_to_server
+from comfyui.survey import merged
+from comfyui.workflow import Workflow
+from image_commands.completers import workflow_names
+from image_commands.files import FILE_HELP, load_workflow, write_whole
+from image_commands.servers import (
     add_server_options,
     known_classes,
     known_replacements,
     problems_of,
     without_missing,
 )
-from cli_shared import (
+from image_commands.shared import (
     OK,
     add_json,
     completes,
@@ -32,10 +36,6 @@ from cli_shared import (
     say,
     short,
 )
-from comfyui.binding import bind
-from comfyui.replacements import left_to_server
-from comfyui.survey import merged
-from comfyui.workflow import Workflow
 from image_provider import DEFAULT_SIZE, ImageGenerationRequest
 
 if TYPE_CHECKING:

@@ -12,11 +12,28 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli_completers import files, folders, nothing, provider_names, style_names, workflow_names
-from cli_files import own_workflow, writable_folder
-from cli_progress import show_progress
-from cli_shared import FAILED, OK, add_command, add_json, completes, parse_size, print_json, say
 from config import Config
+from image_commands.again import make_again, recipe_of
+from image_commands.completers import (
+    files,
+    folders,
+    nothing,
+    provider_names,
+    style_names,
+    workflow_names,
+)
+from image_commands.files import own_workflow, writable_folder
+from image_commands.progress import show_progress
+from image_commands.shared import (
+    FAILED,
+    OK,
+    add_command,
+    add_json,
+    completes,
+    parse_size,
+    print_json,
+    say,
+)
 from image_generator import ImageGenerator
 from image_provider import (
     DEFAULT_SIZE,
@@ -24,7 +41,6 @@ from image_provider import (
     ImageGenerationResult,
     ImageStyle,
 )
-from recipes import make_again, recipe_of
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cli_preview import MOST_ROWS, Preview, Protocol, in_place, make_preview, protocol_of
-from cli_shared import plain, say
+from image_commands.preview import MOST_ROWS, Preview, Protocol, in_place, make_preview, protocol_of
+from image_commands.shared import plain, say
 from image_provider import ProgressUpdate
 
 if TYPE_CHECKING:

@@ -15,17 +15,26 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bind_cli import add_bind
-from cli_completers import workflow_names
-from cli_files import FILE_HELP, load_workflow, write_whole
-from cli_servers import (
+from comfyui import loading
+from comfyui.graph import title_of
+from comfyui.library import WorkflowLibrary
+from comfyui.replacements import left_to_server
+from comfyui.survey import model_files, survey
+from comfyui.ui_format import is_ui_format
+from comfyui.workflow import Workflow
+from config import Config
+from image_commands.bind import add_bind
+from image_commands.completers import workflow_names
+from image_commands.convert import add_convert
+from image_commands.files import FILE_HELP, load_workflow, write_whole
+from image_commands.servers import (
     add_server_options,
     known_classes,
     known_replacements,
     problems_of,
     without_missing,
 )
-from cli_shared import (
+from image_commands.shared import (
     FAILED,
     OK,
     add_command,
@@ -39,15 +48,6 @@ from cli_shared import (
     say,
     short,
 )
-from comfyui import loading
-from comfyui.graph import title_of
-from comfyui.library import WorkflowLibrary
-from comfyui.replacements import left_to_server
-from comfyui.survey import model_files, survey
-from comfyui.ui_format import is_ui_format
-from comfyui.workflow import Workflow
-from config import Config
-from convert_cli import add_convert
 from image_provider import ImageGenerationRequest, WorkflowError
 
 if TYPE_CHECKING:

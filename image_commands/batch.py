@@ -16,15 +16,24 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from batch_files import FIELDS, read_batch
-from batch_gallery import Shown, draw_gallery
-from batch_resume import StoredImage
-from batch_threads import BatchThreads
-from cli_completers import files, folders
-from cli_files import own_workflow, writable_folder, write_whole
-from cli_shared import FAILED, OK, add_command, add_json, completes, one_line, print_json, say
-from contact_sheets import PAGE, cells_of, contact_sheet, thumbnail_jpeg
 from image_batches import BatchProgress
+from image_batches.contact_sheets import PAGE, cells_of, contact_sheet, thumbnail_jpeg
+from image_batches.resume import StoredImage
+from image_batches.threads import BatchThreads
+from image_commands.batch_files import FIELDS, read_batch
+from image_commands.completers import files, folders
+from image_commands.files import own_workflow, writable_folder, write_whole
+from image_commands.gallery import Shown, draw_gallery
+from image_commands.shared import (
+    FAILED,
+    OK,
+    add_command,
+    add_json,
+    completes,
+    one_line,
+    print_json,
+    say,
+)
 from image_generator import ImageGenerator
 from image_provider import ConfigurationError, ImageGenerationRequest, ImageGenerationResult
 

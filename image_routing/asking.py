@@ -22,7 +22,7 @@ from image_provider import (
     ProgressCallback,
     ProgressUpdate,
 )
-from routing_rules import Route
+from image_routing.rules import Route
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,5 @@
+"""Results on disk: images as ordinary files beside a small JSON, one folder a result."""
+
+from image_cache.cache import ImageCache, cache_entry, cache_key
+
+__all__ = ["ImageCache", "cache_entry", "cache_key"]

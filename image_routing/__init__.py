@@ -1,0 +1,1 @@
+"""What the router stands on: the routing file, the built-in providers, and who rests."""
