@@ -3,7 +3,8 @@
     python -m benchmarks.cache [ENTRIES ...]
 
 First a hit ÷ `Path.read_bytes` of its picture, for pictures of several sizes (random bytes, with
-the metadata and recipe of a real generation), as they come from the system's own cache of files.
+the metadata and recipe of a real generation), as they come from the system's own cache of files;
+and the same for the first hit in a while, which also notes that the entry was used.
 Then looking up, finding nothing and storing in caches of 10, 1,000 and 100,000 entries ÷ the same
 in the smallest, by their medians; and counting all entries, which storing does once in as many
 stores as there are entries, as a share of each store. All run by turns, so that a busy machine
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from config import Config
 from image_cache import ImageCache, cache_key
+from image_cache.entry import ENTRY
 from image_cache.folder import FEWEST_STORES, entries, path_of, write_total
 from image_generator import ImageGenerator
 from image_provider import ImageGenerationResult
@@ -59,20 +61,29 @@ def with_bytes(made: ImageGenerationResult, data: bytes) -> ImageGenerationResul
 
 def compare_hits(folder: Path, made: ImageGenerationResult) -> None:
     cache = ImageCache(folder, 10**12)
-    print("picture     read         hit     hit ÷ read")
+    print("picture     read         hit     hit ÷ read                          in a while")
     for size in MEGABYTES:
         key = cache_key({"megabytes": size})
         cache.store(key, with_bytes(made, os.urandom(int(size * 1024 * 1024))))
-        picture = Path(path_of(str(folder), key)) / "1.png"
-        times = [
-            (seconds(picture.read_bytes), seconds(lambda key=key: cache.load(key)))
-            for _ in range(TURNS)
-        ]
-        read, hit = (statistics.median(column) for column in zip(*times, strict=True))
+        entry = Path(path_of(str(folder), key))
+        again, first = (hits(cache, key, entry, age) for age in (0, 3600))
+        read, hit = (statistics.median(column) for column in zip(*again, strict=True))
         print(
             f"{size:4} MB  {read * 1e6:6.0f} µs   {hit * 1e6:6.0f} µs   "
-            f"{ratios([own / least for least, own in times])}"
+            f"{ratios([own / least for least, own in again])}   "
+            f"{statistics.median(own / least for least, own in first):.2f}"
         )
+
+
+def hits(cache: ImageCache, key: str, entry: Path, age: float) -> list[tuple[float, float]]:
+    """Seconds of reading the picture and of a hit, of an entry used so many seconds ago."""
+    times = []
+    for _ in range(TURNS):
+        used = time.time() - age
+        os.utime(entry / ENTRY, (used, used))
+        read = seconds((entry / "1.png").read_bytes)
+        times.append((read, seconds(lambda: cache.load(key))))
+    return times
 
 
 def ratios(values: list[float]) -> str:

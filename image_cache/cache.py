@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 _KEPT = 0.9
 """The share of the limit that is left after an eviction, so that the next store needs none."""
+_JUST_NOW = 60.0
+"""Seconds: a use so soon after the last is not noted, which would be a write to the disk."""
 _PAUSES = (0.01, 0.05, 0.2) if os.name == "nt" else ()
 """Seconds: a virus scanner that looks into a new folder on Windows keeps it from being moved."""
 
@@ -66,7 +68,7 @@ class ImageCache:
         """The result that was stored under `key`, byte for byte; None when there is none whole."""
         path = path_of(self._root, key)
         try:
-            result = read_entry(path)
+            result, used = read_entry(path)
         except BROKEN as error:
             if os.path.lexists(path):  # else there is none, or it was evicted meanwhile
                 logger.warning(
@@ -75,8 +77,9 @@ class ImageCache:
                     error,
                 )
             return None
-        with suppress(OSError):  # a folder that is only read from
-            os.utime(f"{path}/{ENTRY}")  # the least recently used goes first
+        if abs(time.time() - used) > _JUST_NOW:
+            with suppress(OSError):  # a folder that is only read from
+                os.utime(f"{path}/{ENTRY}")  # the least recently used goes first
         return result
 
     def store(self, key: str, result: ImageGenerationResult) -> None:

@@ -180,6 +180,42 @@ def test_a_broken_entry_is_a_miss_and_is_repaired(cache, caplog, damage):
     assert {path.name for path in entry_folder(cache).iterdir()} == {"1.png", "entry.json"}
 
 
+@pytest.mark.parametrize("field", ["file", "file_size", "checksum"])
+@pytest.mark.parametrize("value", [None, "", -1, 10**30, [], {}, "\ud83d"])
+def test_an_entry_that_tells_nonsense_of_its_picture_is_a_miss(cache, field, value):
+    cache.store(KEY, success())
+    file = entry_folder(cache) / "entry.json"
+    entry = json.loads(file.read_text("utf-8"))
+    entry["images"][0][field] = value
+    file.write_text(json.dumps(entry), "utf-8")
+    assert cache.load(KEY) is None
+
+
+def test_a_picture_that_was_cut_grew_or_changed_anywhere_is_a_miss(cache):
+    data = random.Random(1).randbytes(2 * 4096 + 5)
+    stored = success()
+    stored.images[0]["bytes"] = data
+    cache.store(KEY, stored)
+    file = entry_folder(cache) / "1.png"
+    flipped = [
+        data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] for at in (0, 4095, 4096, 8191, 8196)
+    ]
+    exchanged = data[4096:8192] + data[:4096] + data[8192:]
+    for changed in [*flipped, exchanged, data[:-1], data[:4096], b"", data + b"\0", data + data]:
+        file.write_bytes(changed)
+        assert cache.load(KEY) is None
+    file.write_bytes(data)
+    assert cache.load(KEY) == stored
+
+
+def test_a_file_that_the_system_gives_in_parts_is_read_whole(cache, monkeypatch):
+    """As Windows and network disks may, and any system does with 2 GB."""
+    cache.store(KEY, success())
+    read = os.read
+    monkeypatch.setattr("os.read", lambda descriptor, size: read(descriptor, min(size, 50)))
+    assert cache.load(KEY) == success()
+
+
 def test_a_file_that_grew_by_a_block_of_zeros_is_broken(cache):
     stored = success()
     stored.images[0]["bytes"] = bytes(range(256)) * 16
@@ -309,6 +345,11 @@ def test_every_bit_counts_in_a_checksum():
         assert checksum(bytes(changed)) != told
 
 
+def test_entries_of_older_versions_keep_their_checksum():
+    assert checksum(bytes(range(256)) * 33) == "140c03fbf3ebe00029058c73"
+    assert checksum(b"") == "0" * 24
+
+
 def test_blocks_that_were_zeroed_cut_or_exchanged_have_another_checksum():
     data = random.Random(1).randbytes(4 * 4096)
     first, second, rest = data[:4096], data[4096:8192], data[8192:]
@@ -366,6 +407,20 @@ def test_the_least_recently_used_goes_first(tmp_path):
     assert cache.load(keys[0]) is not None  # used again: the second is the oldest now
     cache.store(keys[2], success())
     assert [cache.load(key) is not None for key in keys] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("ago", "is_noted"), [(30, False), (0, False), (90, True), (-30, False), (-90, True)]
+)
+def test_a_use_is_noted_unless_the_last_was_within_a_minute(cache, monkeypatch, ago, is_noted):
+    """A clock that is behind leaves times to come: they are set right as well."""
+    now = 1_600_000_000
+    cache.store(KEY, success())
+    entry = entry_folder(cache) / "entry.json"
+    os.utime(entry, (now - ago, now - ago))
+    monkeypatch.setattr("image_cache.cache.time.time", lambda: now)
+    assert cache.load(KEY) == success()
+    assert (entry.stat().st_mtime != now - ago) == is_noted
 
 
 def test_what_other_runs_left_half_written_goes_too(tmp_path):
