@@ -44,6 +44,20 @@ def test_what_was_kept_is_there_again_picture_by_picture():
     assert (Path("foxes") / "00003-02-fake-1.png").read_bytes() == png(1)
 
 
+def test_two_batches_at_one_file_do_not_take_each_others_pictures(monkeypatch):
+    replace = os.replace
+
+    def other_one_first(draft, path):
+        monkeypatch.setattr(os, "replace", replace)
+        keep(0)
+        replace(draft, path)
+
+    monkeypatch.setattr(os, "replace", other_one_first)
+    (kept,) = keep(0)
+    assert kept.get_image_bytes() == png(0) and list(made()) == [0]
+    assert pictures() == ["00001-01-fake-0.png"]
+
+
 def test_without_a_file_nothing_is_written(tmp_path):
     result = success()
     with BatchStore.opened(None, REQUESTS) as store:
