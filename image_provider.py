@@ -187,18 +187,23 @@ class ImageGenerationResult:
     def to_pil(self, index: int = 0) -> Image:
         """Image `index` decoded with Pillow.
 
-        Raises IndexError when there is none, ValueError when it is no picture that Pillow reads.
+        Raises IndexError when there is none, ValueError when it has no bytes or is no picture that
+        Pillow reads.
         """
         from PIL import Image as PillowImage
         from PIL import UnidentifiedImageError
 
-        data = self.get_image_bytes(index)
-        if data is None:
+        image = self._image(index)
+        if image is None:
             raise IndexError(f"there is no image {index}; the result has {len(self.images)}")
+        data = image.get("bytes")
+        if data is None:
+            raise ValueError(
+                f"image {index} ({image.get('filename')}) has no bytes here; fetch it from its url"
+            )
         try:
             return PillowImage.open(BytesIO(data))
         except UnidentifiedImageError as error:
-            image = self.images[index]
             what = image.get("mime_type") or "of an unknown kind"
             raise ValueError(
                 f"image {index} ({image.get('filename')}) is {what}, no picture that Pillow reads; "

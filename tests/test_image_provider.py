@@ -267,6 +267,13 @@ def test_a_picture_is_decoded_on_request():
         success().to_pil(1)
 
 
+def test_a_picture_that_is_only_at_an_address_says_so_when_it_is_decoded():
+    result = success()
+    result.images[0] |= {"bytes": None, "url": "https://example.org/fox.png"}
+    with pytest.raises(ValueError, match=r"image 0 \(picture\.png\) has no bytes .* its url"):
+        result.to_pil()
+
+
 @pytest.mark.parametrize(
     ("data", "mime_type"),
     [(b"words", "text/plain"), (b"fLaC", "audio/flac"), (b"", None), (b"<svg/>", "image/svg+xml")],
