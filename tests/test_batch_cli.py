@@ -157,6 +157,7 @@ def test_the_help_names_every_column_and_has_an_example(capsys):
     with pytest.raises(SystemExit):
         main(["batch", "--help"])
     told = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in told.splitlines())
     assert "image-cli batch foxes.csv -o foxes --jobs 4" in told
     assert "guidance_scale" in told and "prompt,style,size,seed" in told
 
