@@ -214,7 +214,8 @@ class ImageGenerationResult:
         """Writes every image into `directory`; no file is overwritten.
 
         Their names go on behind those that are there, as provider-00001-seed.png: sorted by name,
-        one result after another stands as it was saved.
+        one result after another stands as it was saved. Raises OSError when the disk does not take
+        one; what was written before it stays.
         """
         paths, folder = [], Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
@@ -259,12 +260,18 @@ def _write_new(folder: Path, stem: str, image: Mapping[str, Any]) -> Path:
     path, attempt = folder / f"{stem}{suffix}", 1
     while True:
         try:
-            with path.open("xb") as file:
-                file.write(image["bytes"])
-            return path
+            file = path.open("xb")
+            break
         except FileExistsError:
             attempt += 1
             path = folder / f"{stem}-{attempt}{suffix}"
+    try:
+        with file:
+            file.write(image["bytes"])
+    except BaseException:  # a full disk, say: half a picture would look like a whole one
+        path.unlink(missing_ok=True)
+        raise
+    return path
 
 
 class ImageProvider(ABC):

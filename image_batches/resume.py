@@ -224,8 +224,11 @@ class _FileStore(BatchStore):
             path = self._folder / f"{stem}-{attempt}{suffix}"
         if not is_there:
             draft = self._folder / self._draft
-            draft.write_bytes(data)
-            os.replace(draft, path)
+            try:
+                draft.write_bytes(data)
+                os.replace(draft, path)
+            finally:
+                draft.unlink(missing_ok=True)
         told = {key: value for key, value in image.items() if key != "bytes"}
         return StoredImage(told, path, hashlib.sha256(data).hexdigest())
 

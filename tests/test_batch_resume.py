@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -102,6 +103,16 @@ def test_a_picture_of_the_same_length_that_is_another_is_an_error_when_it_is_rea
     path.unlink()
     with pytest.raises(ConfigurationError, match=r"cannot be read .* run the batch again"):
         kept.get_image_bytes()
+
+
+def test_a_full_disk_leaves_no_draft(monkeypatch):
+    def full(draft, path):
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(ConfigurationError, match="No space left on device; make room"):
+        keep(0)
+    assert pictures() == []
 
 
 def test_a_file_of_strangers_with_our_name_is_left_alone():

@@ -380,6 +380,14 @@ def test_no_name_of_a_server_gives_a_suffix_of_its_own_making(mime_type, filenam
     assert re.fullmatch(r"\.[a-z0-9]+", suffix)
 
 
+def test_a_file_that_could_not_be_written_whole_is_not_left(tmp_path):
+    result = success()
+    result.images.append({**result.images[0], "bytes": "no bytes"})
+    with pytest.raises(TypeError):
+        result.save(tmp_path)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [png()]
+
+
 def test_a_picture_without_bytes_is_not_saved(tmp_path):
     assert (
         success(images=[{"bytes": None, "url": "https://example.org/a.png"}]).save(tmp_path) == []
