@@ -45,6 +45,12 @@ from image_provider import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+_OF_A_REQUEST = (
+    *("size", "seed", "steps", "number", "negative", "style", "image", "mask"),
+    *("strength", "guidance", "provider", "model", "workflow"),
+)
+"""Options that say what picture is made, by the names of their values."""
+
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     """Adds `generate` and `demo`; `common` has the options that every command takes."""
@@ -90,7 +96,7 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     completes(again, files)
     generate.add_argument("--no-cache", action="store_true", help="make it even if it is cached")
-    generate.set_defaults(command=_generate, refuse=generate.error)
+    generate.set_defaults(command=_generate, refuse=generate.error, default_of=generate.get_default)
 
 
 def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -161,6 +167,10 @@ def _again(args: argparse.Namespace, console: Console) -> int:
     """A picture once more, by what its file or the folder that it lies in tells of it."""
     if args.prompt is not None:
         args.refuse("argument --again: the file says what the picture shows; give no PROMPT")
+    changed = [name for name in _OF_A_REQUEST if getattr(args, name) != args.default_of(name)]
+    if changed:
+        options = ", ".join("-n" if name == "number" else f"--{name}" for name in changed)
+        args.refuse(f"argument --again: the file says how it was made; leave out {options}")
     recipe = recipe_of(args.again)
     with ImageGenerator(_config(args)) as generator:
         folder = writable_folder(args.output)

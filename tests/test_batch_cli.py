@@ -185,7 +185,12 @@ def test_what_cannot_be_made_again_is_told(server, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(["a fox", "--again", "fox.png"], "give no PROMPT"), ([], "PROMPT (or --again FILE)")],
+    [
+        (["a fox", "--again", "fox.png"], "give no PROMPT"),
+        (["--again", "fox.png", "--seed", "0", "-n", "2"], "leave out --seed, -n"),
+        (["--again", "fox.png", "--style", "cinematic"], "leave out --style"),
+        ([], "PROMPT (or --again FILE)"),
+    ],
 )
 def test_a_prompt_or_a_file_is_given_and_not_both(arguments, told, capsys):
     assert main(["generate", *arguments]) == USAGE
