@@ -177,7 +177,7 @@ class _FileStore(BatchStore):
             raise ConfigurationError(
                 f"{self._path} was begun with other requests"
                 f"{_counts(found.get('requests'), header['requests'])}; give those to go on with "
-                "it, or another path as resume to begin anew"
+                "it, or another path as resume to begin anew (the command batch: another -o)"
             )
         line = first
         for number, line in enumerate(self._file, start=2):
