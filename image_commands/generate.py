@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,24 +143,24 @@ def _generate(args: argparse.Namespace, console: Console) -> int:
     if args.mask is not None and args.image is None:
         args.refuse("argument --mask: needs --image, the picture that it is a mask of")
     with ImageGenerator(_config(args)) as generator:
+        request = generator.build_request(
+            args.prompt,
+            **_request_fields(args),
+            style=args.style,
+            negative_prompt=args.negative,
+            source_image_url=args.image,
+            mask_image_url=args.mask,
+            strength=args.strength,
+            guidance_scale=args.guidance,
+            provider=args.provider,
+            model=args.model,
+            workflow=args.workflow
+            and own_workflow(args.workflow, generator.router.providers["comfyui"]),
+        )
         folder = writable_folder(args.output)
         with show_progress(console, preview=args.preview) as on_progress:
-            result = generator.generate(
-                args.prompt,
-                **_request_fields(args),
-                style=args.style,
-                negative_prompt=args.negative,
-                source_image_url=args.image,
-                mask_image_url=args.mask,
-                strength=args.strength,
-                guidance_scale=args.guidance,
-                provider=args.provider,
-                model=args.model,
-                workflow=args.workflow
-                and own_workflow(args.workflow, generator.router.providers["comfyui"]),
-                use_cache=not args.no_cache,
-                on_progress=on_progress,
-            )
+            told = replace(request, on_progress=on_progress)
+            result = generator.generate_request(told, use_cache=not args.no_cache)
     return _finish(result, folder, args.json, console)
 
 
