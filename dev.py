@@ -86,7 +86,8 @@ def set_up(kind: str) -> None:
     usable = is_usable(PYTHON)
     if usable and is_stamped(kind):
         return
-    say("Setting up .venv (once, about a minute) ...")
+    files = " and ".join(REQUIREMENTS[kind])  # tells a second set-up, for more, from the first
+    say(f"Setting up .venv with {files} (once, about a minute) ...")
     if not usable:
         make_venv()
     for stamp in VENV.glob("*.stamp"):

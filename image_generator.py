@@ -26,6 +26,7 @@ from image_provider import (
     ImageGenerationRequest,
     ImageGenerationResult,
     ImageStyle,
+    ProgressUpdate,
 )
 from image_provider_router import ImageProviderRouter
 from image_routing.asking import Candidate
@@ -147,7 +148,8 @@ class ImageGenerator:
         succeeded is not made again. Pictures are then kept in a folder beside it, and results read
         their bytes from there when asked; without it every result holds its pictures in memory.
         Ctrl-C cancels what runs and is raised. Raises TypeError for what is no collection of
-        requests, ConfigurationError when `resume` is of other requests or cannot be used.
+        requests, no executor or no callback, ConfigurationError when `resume` is of other requests
+        or cannot be used.
         """
         providers = self.router.providers.copy().values()
         return run_batch(
@@ -217,6 +219,7 @@ class ImageGenerator:
         if kept is not None:
             kept.metadata = {**(kept.metadata or {}), "cached": True}
             kept.metadata.pop("attempts", None)  # they were those of another day
+            _tell_done(request)
             return kept
         result = self.router.generate(request)
         if _is_as_asked(result):
@@ -250,6 +253,16 @@ def _as_called(
     if result.recipe:
         result.recipe = {**result.recipe, "request": request.to_plain()}
     return result
+
+
+def _tell_done(request: ImageGenerationRequest) -> None:
+    """Ends the progress of a picture that nobody makes: who shows a bar waits for that."""
+    if request.on_progress is None:
+        return
+    try:
+        request.on_progress(ProgressUpdate("done", 1.0))
+    except Exception:  # noqa: BLE001 - a caller's callback costs no picture
+        logger.warning("on_progress raised; the picture is there", exc_info=True)
 
 
 def _is_as_asked(result: ImageGenerationResult) -> bool:

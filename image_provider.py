@@ -187,18 +187,23 @@ class ImageGenerationResult:
     def to_pil(self, index: int = 0) -> Image:
         """Image `index` decoded with Pillow.
 
-        Raises IndexError when there is none, ValueError when it is no picture that Pillow reads.
+        Raises IndexError when there is none, ValueError when it has no bytes or is no picture that
+        Pillow reads.
         """
         from PIL import Image as PillowImage
         from PIL import UnidentifiedImageError
 
-        data = self.get_image_bytes(index)
-        if data is None:
+        image = self._image(index)
+        if image is None:
             raise IndexError(f"there is no image {index}; the result has {len(self.images)}")
+        data = image.get("bytes")
+        if data is None:
+            raise ValueError(
+                f"image {index} ({image.get('filename')}) has no bytes here; fetch it from its url"
+            )
         try:
             return PillowImage.open(BytesIO(data))
         except UnidentifiedImageError as error:
-            image = self.images[index]
             what = image.get("mime_type") or "of an unknown kind"
             raise ValueError(
                 f"image {index} ({image.get('filename')}) is {what}, no picture that Pillow reads; "
@@ -209,7 +214,8 @@ class ImageGenerationResult:
         """Writes every image into `directory`; no file is overwritten.
 
         Their names go on behind those that are there, as provider-00001-seed.png: sorted by name,
-        one result after another stands as it was saved.
+        one result after another stands as it was saved. Raises OSError when the disk does not take
+        one; what was written before it stays.
         """
         paths, folder = [], Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
@@ -254,12 +260,18 @@ def _write_new(folder: Path, stem: str, image: Mapping[str, Any]) -> Path:
     path, attempt = folder / f"{stem}{suffix}", 1
     while True:
         try:
-            with path.open("xb") as file:
-                file.write(image["bytes"])
-            return path
+            file = path.open("xb")
+            break
         except FileExistsError:
             attempt += 1
             path = folder / f"{stem}-{attempt}{suffix}"
+    try:
+        with file:
+            file.write(image["bytes"])
+    except BaseException:  # a full disk, say: half a picture would look like a whole one
+        path.unlink(missing_ok=True)
+        raise
+    return path
 
 
 class ImageProvider(ABC):

@@ -1,7 +1,7 @@
 """Many requests as one batch: `ImageGenerator.generate_many`.
 
-Owns what counts as a request, how many are at work at once, the order of the results, the overall
-progress and the end by Ctrl-C. `resume.py` remembers what was made. Knows no provider and no
+Owns what counts as a request, how many are at work at once, the order of the results, and the end
+by Ctrl-C. `resume.py` remembers what was made, `progress.py` tells of it. Knows no provider and no
 settings: what makes one request, and what ends it, is handed in.
 """
 
@@ -20,6 +20,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
+from image_batches.progress import BatchCallback, Report
 from image_batches.resume import BatchStore
 from image_batches.threads import BatchThreads
 from image_provider import (
@@ -54,23 +55,6 @@ Cancel = Callable[[list[threading.Thread]], None]
 """What ends the jobs that these threads wait for."""
 
 
-@dataclass(frozen=True)
-class BatchProgress:
-    """How far a batch is; `done`, `failed` and `fraction` (0.0-1.0) never fall.
-
-    `done` counts the failed ones and those that the resume file had. `current` is the place of the
-    request that this update is about, counted from 0; None at the start.
-    """
-
-    total: int
-    done: int = 0
-    failed: int = 0
-    fraction: float = 0.0
-    eta_seconds: float | None = None
-    current: int | None = None
-
-
-BatchCallback = Callable[[BatchProgress], object]
 Build = Callable[..., ImageGenerationRequest]
 
 
@@ -99,12 +83,19 @@ def run_batch(
 
     `build` makes a request of the arguments of one. `threads` is how many of our own work when
     there is no `executor`. `clock` gives seconds.
-    Raises TypeError for what is no collection of requests, ConfigurationError when `resume` cannot
-    be used.
+    Raises TypeError for what is no collection of requests, no executor or no callback,
+    ConfigurationError when `resume` cannot be used.
     """
+    if not (executor is None or isinstance(executor, Executor)):
+        raise TypeError(
+            "executor must be an Executor of concurrent.futures, as a Dask client's get_executor() "
+            f"gives one, not {type(executor).__name__}"
+        )
+    if not (on_progress is None or callable(on_progress)):
+        raise TypeError(f"on_progress must be callable, not {type(on_progress).__name__}")
     items = read_items(requests, build)
     with BatchStore.opened(resume, [item.request for item in items]) as store:
-        report = _Report(len(items), on_progress, clock)
+        report = Report(len(items), on_progress, clock)
         batch = _Batch(items, _Worker(make), store, report)
         if executor is not None:
             return batch.run(executor, MOST_IN_FLIGHT, cancel)
@@ -116,9 +107,10 @@ def read_items(
     requests: Iterable[object], build: Build = ImageGenerationRequest
 ) -> list[BatchItem]:
     """The items of a batch; what is no request becomes one with a `problem`."""
-    if isinstance(requests, (str, bytes, Mapping, ImageGenerationRequest)):
+    is_one = isinstance(requests, (str, bytes, Mapping, ImageGenerationRequest))
+    if is_one or not isinstance(requests, Iterable):
         given = type(requests).__name__
-        raise TypeError(f"requests must be a list or another iterable of requests, not a {given}")
+        raise TypeError(f"requests must be a list or another iterable of requests, not {given}")
     return [_item(place, given, build) for place, given in enumerate(requests)]
 
 
@@ -130,7 +122,7 @@ def _item(place: int, given: object, build: Build) -> BatchItem:
             return BatchItem(ImageGenerationRequest(given))
         if isinstance(given, Mapping):
             return _item_of(dict(given), build)
-        what = f"a {type(given).__name__}, where a request, a dict or a prompt is needed"
+        what = f"it is of type {type(given).__name__}; give a request, a dict or a prompt"
     except (TypeError, ValueError) as error:
         what = str(error)
     problem = InvalidRequestError(f"request {place} (counted from 0): {what}")
@@ -170,7 +162,7 @@ class _Worker:
         try:
             if self.stopped:
                 return _cancelled()
-            return self._make(request, use_cache)
+            return _made(self._make, request, use_cache)
         finally:
             with self._lock:
                 self._threads.discard(thread)
@@ -195,14 +187,23 @@ class _Elsewhere:
         self, request: ImageGenerationRequest, use_cache: Any, task: object
     ) -> ImageGenerationResult:
         make: Make = pickle.loads(self._packed)
+        return _made(make, request, use_cache)
+
+
+def _made(make: Make, request: ImageGenerationRequest, use_cache: Any) -> ImageGenerationResult:
+    """What comes of a request, also where `generate` would raise because there can be none such."""
+    try:
         return make(request, use_cache)
+    except ValueError as error:
+        logger.debug("no such request", exc_info=True)
+        return ImageGenerationResult.failed(InvalidRequestError(str(error)), _NOBODY)
 
 
 class _Batch:
     """One batch at work. All of it happens in the thread that runs it, but for `make`."""
 
     def __init__(
-        self, items: list[BatchItem], worker: _Worker, store: BatchStore, report: _Report
+        self, items: list[BatchItem], worker: _Worker, store: BatchStore, report: Report
     ) -> None:
         self._items = items
         self._worker = worker
@@ -327,65 +328,3 @@ def _cancelled() -> ImageGenerationResult:
     return ImageGenerationResult.failed(
         GenerationCancelledError("the batch ended before this request was made"), _NOBODY
     )
-
-
-class _Report:
-    """What is told of a batch, by one thread."""
-
-    def __init__(
-        self, total: int, callback: BatchCallback | None, clock: Callable[[], float]
-    ) -> None:
-        self._callback, self._clock = callback, clock
-        self._started = clock()
-        self._made = 0
-        self._partly: dict[int, float] = {}
-        self._last = BatchProgress(total)
-        self._has_raised = False
-
-    @property
-    def is_heard(self) -> bool:
-        return self._callback is not None
-
-    def begin(self, resumed: int) -> None:
-        """Tells of what the resume file had."""
-        self._tell(None, done=resumed)
-
-    def step(self, place: int, fraction: float) -> None:
-        """Tells how far a request is; one that a second provider begins anew does not fall back."""
-        if fraction > self._partly.get(place, 0.0):
-            self._partly[place] = fraction
-            self._tell(place)
-
-    def end(self, place: int, success: bool) -> None:
-        """Tells that a request has ended."""
-        self._partly.pop(place, None)
-        self._made += 1
-        done, failed = self._last.done + 1, self._last.failed + (not success)
-        self._tell(place, done=done, failed=failed)
-
-    def _tell(self, place: int | None, **counts: int) -> None:
-        if self._callback is None:
-            return
-        told = replace(self._last, current=place, **counts)
-        partly = sum(self._partly.values())
-        left = told.total - told.done - partly
-        fraction = 1.0 if told.done == told.total else 1.0 - left / told.total
-        self._last = replace(
-            told,
-            fraction=max(self._last.fraction, fraction),
-            eta_seconds=self._eta(left, partly),
-        )
-        try:
-            self._callback(self._last)
-        except Exception:  # noqa: BLE001 - a caller's callback cannot end the batch
-            level = logging.DEBUG if self._has_raised else logging.WARNING
-            logger.log(level, "on_progress raised; the batch goes on", exc_info=True)
-            self._has_raised = True
-
-    def _eta(self, left: float, partly: float) -> float | None:
-        """Seconds, by what this run has made; None before its first end."""
-        if left <= 0:
-            return 0.0
-        if not self._made:
-            return None
-        return (self._clock() - self._started) / (self._made + partly) * left

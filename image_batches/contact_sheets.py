@@ -62,9 +62,12 @@ class Cell:
     @property
     def instead(self) -> str:
         """What stands in place of a picture: the error's word, or the kind of file."""
-        if self.image is None:
-            return (self.result.error_type or "failed") if not self.result.success else "nothing"
-        return str(self.image.get("kind") or "cannot be shown")
+        if self.image is not None:
+            return str(self.image.get("kind") or "cannot be shown").replace("_", " ")
+        if self.result.success:
+            return "nothing"
+        word = self.result.error_type
+        return f"failed: {word.replace('_', ' ')}" if word else "failed"
 
 
 def cells_of(results: Iterable[ImageGenerationResult]) -> list[Cell]:
@@ -186,7 +189,7 @@ def _draw_cell(
         draw.rectangle((left, top + height - high, left + _SIDE - 1, top + height - 1), _EMPTY)
         colour = _WRONG if cell.image is None else _INK
         middle = (left + 12, top + height - high // 2 - 10)
-        _write(draw, middle, cell.instead.replace("_", " "), _font(17), _SIDE - 24, colour)
+        _write(draw, middle, cell.instead, _font(17), _SIDE - 24, colour)
     told = cell.number if cell.seed is None else f"{cell.number}   seed {cell.seed}"
     below = top + height + 4
     _write(draw, (left, below), told, _font(14), _SIDE, _INK)

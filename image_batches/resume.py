@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import time
+import uuid
 from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
@@ -34,7 +35,6 @@ logger = logging.getLogger(__name__)
 _FORMAT = 1
 _SYNC_SECONDS = 1.0
 """Between two fsyncs: what a power cut may cost is made again."""
-_DRAFT = ".draft"
 _UNSAFE = re.compile(r"[^\w-]+", re.ASCII)
 _NO_PART = frozenset({"on_progress", "from_template"})
 
@@ -151,6 +151,7 @@ class _FileStore(BatchStore):
     ) -> None:
         super().__init__()
         self._path, self._file, self._folder = path, file, pictures_folder(path)
+        self._draft = f".draft-{uuid.uuid4().hex}"  # not that of another batch with this file
         self._has_folder = False
         self._synced = time.monotonic()
         header = {"batch": _FORMAT, "requests": len(requests), "fingerprint": fingerprint(requests)}
@@ -174,9 +175,9 @@ class _FileStore(BatchStore):
             )
         if found != header:
             raise ConfigurationError(
-                f"{self._path} was begun with other requests ({found.get('requests')}, now "
-                f"{header['requests']}); give these to go on with it, or another path as resume to "
-                "begin anew"
+                f"{self._path} was begun with other requests"
+                f"{_counts(found.get('requests'), header['requests'])}; give those to go on with "
+                "it, or another path as resume to begin anew (the command batch: another -o)"
             )
         line = first
         for number, line in enumerate(self._file, start=2):
@@ -222,9 +223,12 @@ class _FileStore(BatchStore):
             attempt += 1
             path = self._folder / f"{stem}-{attempt}{suffix}"
         if not is_there:
-            draft = self._folder / f"{_DRAFT}{os.getpid()}"
-            draft.write_bytes(data)
-            os.replace(draft, path)
+            draft = self._folder / self._draft
+            try:
+                draft.write_bytes(data)
+                os.replace(draft, path)
+            finally:
+                draft.unlink(missing_ok=True)
         told = {key: value for key, value in image.items() if key != "bytes"}
         return StoredImage(told, path, hashlib.sha256(data).hexdigest())
 
@@ -298,6 +302,10 @@ def _hashable(value: object) -> object:
         return cache_key({"value": value})
     except (TypeError, ValueError, RecursionError):
         return type(value).__name__
+
+
+def _counts(begun: object, now: int) -> str:
+    return "" if begun == now else f" ({begun}, now {now})"
 
 
 def _plain(result: ImageGenerationResult) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from image_commands.batch_files import FIELDS, read_batch
 from image_commands.completers import files, folders
 from image_commands.files import own_workflow, writable_folder, write_whole
 from image_commands.gallery import Shown, draw_gallery
+from image_commands.progress import left_of
 from image_commands.shared import (
     FAILED,
     OK,
@@ -49,16 +50,19 @@ _THUMBNAIL = 420
 _MOST_TOLD = 5
 _ARGUMENTS = (*(name for name in FIELDS if name != "size"), "style_name")
 
-_HELP = f"""A CSV file has a header with the names of its columns, a JSONL file an object a line.
-{fill(f"They may have: {', '.join(FIELDS)}.", 95)}
-Only prompt is needed; size is WIDTHxHEIGHT, an empty cell is not given, loras and extra are JSON.
+_HELP = f"""A CSV file has a header with the names of its columns, a JSONL file an object
+a line.
+{fill(f"They may have: {', '.join(FIELDS)}.", 79)}
+Only prompt is needed; size is WIDTHxHEIGHT, an empty cell is not given, loras
+and extra are JSON.
 
   prompt,style,size,seed
   a red fox in the snow,cinematic,1344x768,7
   "a lighthouse, at night",,,8
 
-DIR gets pictures/, named in the order of the lines, pictures.jsonl, from which the same command
-goes on after Ctrl-C or a failure, contact sheets, and gallery.html for the browser.
+DIR gets pictures/, named in the order of the lines, pictures.jsonl, from which
+the same command goes on after Ctrl-C or a failure, contact sheets, and
+gallery.html for the browser.
 """
 
 
@@ -168,12 +172,7 @@ def describe(progress: BatchProgress) -> tuple[str, str]:
     doing = f"{progress.done:>{width}} of {progress.total}"
     if progress.failed:
         doing += f", {progress.failed} failed"
-    if progress.eta_seconds is None:
-        return doing, ""
-    minutes, seconds = divmod(round(progress.eta_seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    return doing, f"{left} left"
+    return doing, left_of(progress)
 
 
 # What is written at the end

@@ -64,7 +64,8 @@ a:focus-visible, summary:focus-visible, input:focus-visible {
 body:has(#failed:checked) article:not(.failed) { display: none; }
 @media (max-width: 600px) {
   body { padding: 14px 12px 32px; }
-  a.place { aspect-ratio: auto; padding: 0; min-height: 60px; }
+  .place { aspect-ratio: auto; min-height: 80px; }
+  a.place { padding: 0; min-height: 60px; }
   a.place img { position: static; width: auto; height: auto; max-width: 100%; }
 }
 @media print {
@@ -153,7 +154,7 @@ def _card(cell: Cell, prompt: str, show: Callable[[dict[str, Any]], Shown]) -> M
 
 
 def _place(cell: Cell, prompt: str, show: Callable[[dict[str, Any]], Shown]) -> Markup:
-    words = cell.instead.replace("_", " ")
+    words = cell.instead
     if cell.image is None:
         return tag("div", words, class_="place")
     shown = show(cell.image)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,12 @@ from image_provider import (
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_OF_A_REQUEST = (
+    *("size", "seed", "steps", "number", "negative", "style", "image", "mask"),
+    *("strength", "guidance", "provider", "model", "workflow"),
+)
+"""Options that say what picture is made, by the names of their values."""
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -90,7 +97,7 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     completes(again, files)
     generate.add_argument("--no-cache", action="store_true", help="make it even if it is cached")
-    generate.set_defaults(command=_generate, refuse=generate.error)
+    generate.set_defaults(command=_generate, refuse=generate.error, default_of=generate.get_default)
 
 
 def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -136,24 +143,24 @@ def _generate(args: argparse.Namespace, console: Console) -> int:
     if args.mask is not None and args.image is None:
         args.refuse("argument --mask: needs --image, the picture that it is a mask of")
     with ImageGenerator(_config(args)) as generator:
+        request = generator.build_request(
+            args.prompt,
+            **_request_fields(args),
+            style=args.style,
+            negative_prompt=args.negative,
+            source_image_url=args.image,
+            mask_image_url=args.mask,
+            strength=args.strength,
+            guidance_scale=args.guidance,
+            provider=args.provider,
+            model=args.model,
+            workflow=args.workflow
+            and own_workflow(args.workflow, generator.router.providers["comfyui"]),
+        )
         folder = writable_folder(args.output)
         with show_progress(console, preview=args.preview) as on_progress:
-            result = generator.generate(
-                args.prompt,
-                **_request_fields(args),
-                style=args.style,
-                negative_prompt=args.negative,
-                source_image_url=args.image,
-                mask_image_url=args.mask,
-                strength=args.strength,
-                guidance_scale=args.guidance,
-                provider=args.provider,
-                model=args.model,
-                workflow=args.workflow
-                and own_workflow(args.workflow, generator.router.providers["comfyui"]),
-                use_cache=not args.no_cache,
-                on_progress=on_progress,
-            )
+            told = replace(request, on_progress=on_progress)
+            result = generator.generate_request(told, use_cache=not args.no_cache)
     return _finish(result, folder, args.json, console)
 
 
@@ -161,6 +168,10 @@ def _again(args: argparse.Namespace, console: Console) -> int:
     """A picture once more, by what its file or the folder that it lies in tells of it."""
     if args.prompt is not None:
         args.refuse("argument --again: the file says what the picture shows; give no PROMPT")
+    changed = [name for name in _OF_A_REQUEST if getattr(args, name) != args.default_of(name)]
+    if changed:
+        options = ", ".join("-n" if name == "number" else f"--{name}" for name in changed)
+        args.refuse(f"argument --again: the file says how it was made; leave out {options}")
     recipe = recipe_of(args.again)
     with ImageGenerator(_config(args)) as generator:
         folder = writable_folder(args.output)

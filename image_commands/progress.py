@@ -18,6 +18,8 @@ from image_provider import ProgressUpdate
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
+    from image_batches import BatchProgress
+
 _TITLE_WIDTH = 28
 _NO_PREVIEW = (
     "No preview: this is no terminal that is known to show pictures (kitty, Ghostty, Konsole, "
@@ -124,7 +126,7 @@ def _doing(update: ProgressUpdate) -> str:
     return text.ljust(_TITLE_WIDTH)
 
 
-def left_of(update: ProgressUpdate) -> str:
+def left_of(update: ProgressUpdate | BatchProgress) -> str:
     """The time left, to the second; nothing while there is no telling."""
     if update.eta_seconds is None:
         return ""

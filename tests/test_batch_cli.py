@@ -76,7 +76,8 @@ def test_a_style_of_the_users_own_stands_in_a_file_like_any_other(server, capsys
 def test_another_file_in_the_same_folder_is_refused(server, capsys):
     assert main(["batch", write(), "-o", "out"]) == 0
     assert main(["batch", write(TABLE.replace("fox", "cow")), "-o", "out"]) == 1
-    assert "was begun with other requests" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "was begun with other requests" in told and "another -o" in told
     other = ["--resume", str(Path("more", "cows.jsonl"))]
     assert main(["batch", "foxes.csv", "-o", "out", *other]) == 0
     assert 'href="../more/cows/00001-01-comfyui-7.png"' in Path("out/gallery.html").read_text(
@@ -157,6 +158,7 @@ def test_the_help_names_every_column_and_has_an_example(capsys):
     with pytest.raises(SystemExit):
         main(["batch", "--help"])
     told = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in told.splitlines())
     assert "image-cli batch foxes.csv -o foxes --jobs 4" in told
     assert "guidance_scale" in told and "prompt,style,size,seed" in told
 
@@ -184,7 +186,12 @@ def test_what_cannot_be_made_again_is_told(server, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(["a fox", "--again", "fox.png"], "give no PROMPT"), ([], "PROMPT (or --again FILE)")],
+    [
+        (["a fox", "--again", "fox.png"], "give no PROMPT"),
+        (["--again", "fox.png", "--seed", "0", "-n", "2"], "leave out --seed, -n"),
+        (["--again", "fox.png", "--style", "cinematic"], "leave out --style"),
+        ([], "PROMPT (or --again FILE)"),
+    ],
 )
 def test_a_prompt_or_a_file_is_given_and_not_both(arguments, told, capsys):
     assert main(["generate", *arguments]) == USAGE

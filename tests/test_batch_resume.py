@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -42,6 +43,20 @@ def test_what_was_kept_is_there_again_picture_by_picture():
     assert kept == again[2] == given
     assert pictures() == ["00003-01-fake-0.png", "00003-02-fake-1.png"]
     assert (Path("foxes") / "00003-02-fake-1.png").read_bytes() == png(1)
+
+
+def test_two_batches_at_one_file_do_not_take_each_others_pictures(monkeypatch):
+    replace = os.replace
+
+    def other_one_first(draft, path):
+        monkeypatch.setattr(os, "replace", replace)
+        keep(0)
+        replace(draft, path)
+
+    monkeypatch.setattr(os, "replace", other_one_first)
+    (kept,) = keep(0)
+    assert kept.get_image_bytes() == png(0) and list(made()) == [0]
+    assert pictures() == ["00001-01-fake-0.png"]
 
 
 def test_without_a_file_nothing_is_written(tmp_path):
@@ -88,6 +103,16 @@ def test_a_picture_of_the_same_length_that_is_another_is_an_error_when_it_is_rea
     path.unlink()
     with pytest.raises(ConfigurationError, match=r"cannot be read .* run the batch again"):
         kept.get_image_bytes()
+
+
+def test_a_full_disk_leaves_no_draft(monkeypatch):
+    def full(draft, path):
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(ConfigurationError, match="No space left on device; make room"):
+        keep(0)
+    assert pictures() == []
 
 
 def test_a_file_of_strangers_with_our_name_is_left_alone():

@@ -184,7 +184,7 @@ def test_an_interruption_is_told_as_json(server, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("image_generator.ImageGenerator.generate", interrupted)
+    monkeypatch.setattr("image_generator.ImageGenerator.generate_request", interrupted)
     assert main(["generate", "a fox", "--json"]) == 130
     assert document(capsys)["error_type"] == "cancelled"
     assert requests.get(server.url + "/history", timeout=10).json() == {}

@@ -111,7 +111,7 @@ def test_cells_are_numbered_by_their_results():
     cells = cells_of([success(), result_of(*success().images * 2), failed(), half])
     assert [cell.number for cell in cells] == ["1", "2.1", "2.2", "3", "4.1", "4.2"]
     assert [cell.place for cell in cells] == [0, 1, 1, 2, 3, 3]
-    assert [cell.instead for cell in cells if cell.image is None] == ["unavailable"] * 2
+    assert [cell.instead for cell in cells if cell.image is None] == ["failed: unavailable"] * 2
     assert counted(cells) == "4 pictures, 2 failed"
 
 

@@ -139,7 +139,7 @@ def test_what_the_tests_installed_is_enough_for_the_demo_but_not_the_reverse(
 ):
     make_venv(project)
     dev("demo")
-    assert "Setting up .venv" in dev("test", "--version").stderr
+    assert "Setting up .venv with requirements-dev.txt (once" in dev("test", "--version").stderr
     assert dev("demo").stderr == ""
 
 

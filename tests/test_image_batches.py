@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from image_batches.batch import MOST_IN_FLIGHT, BatchProgress, run_batch
+from image_batches.batch import MOST_IN_FLIGHT, run_batch
+from image_batches.progress import BatchProgress
 from image_provider import (
     ImageGenerationRequest,
     ImageGenerationResult,
@@ -121,7 +122,7 @@ def test_the_cache_serves_a_batch_unless_it_is_told_not_to():
         ({"prompt": "a fox", "colour": "red"}, "no field of a request: colour"),
         ({"seed": 3}, "it has no prompt"),
         ({"prompt": "a fox", "style": "noir"}, "unknown style 'noir'"),
-        (7, "a int, where a request, a dict or a prompt is needed"),
+        (7, "it is of type int; give a request, a dict or a prompt"),
     ],
 )
 def test_what_is_no_request_fails_in_its_place(given, told):
@@ -132,10 +133,40 @@ def test_what_is_no_request_fails_in_its_place(given, told):
     assert len(provider.requests) == 1
 
 
-@pytest.mark.parametrize("given", ["a fox", {"prompt": "a fox"}, ImageGenerationRequest("a fox")])
+@pytest.mark.parametrize(
+    "given",
+    [
+        ImageGenerationRequest("a fox", style_name="noir"),
+        {"prompt": "a fox", "use_cache": "yes"},
+    ],
+)
+def test_what_generate_would_raise_for_is_a_request_that_is_wrong(given):
+    first, wrong = make_generator(FakeProvider()).generate_many(["a fox", given])
+    assert first.success and wrong.error_type == "invalid_request"
+    assert wrong.error.startswith(("unknown style 'noir'", "use_cache must be"))
+
+
+@pytest.mark.parametrize(
+    "given", ["a fox", {"prompt": "a fox"}, ImageGenerationRequest("a fox"), 7, None]
+)
 def test_one_request_is_no_batch(given):
-    with pytest.raises(TypeError, match="must be a list or another iterable of requests, not a "):
+    told = f"must be a list or another iterable of requests, not {type(given).__name__}"
+    with pytest.raises(TypeError, match=told):
         make_generator(FakeProvider()).generate_many(given)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"executor": 4}, r"executor must be .*get_executor\(\).*, not int"),
+        ({"on_progress": 5}, "on_progress must be callable, not int"),
+    ],
+)
+def test_a_wrong_argument_is_told_before_anything_is_made_or_written(wrong, told, tmp_path):
+    provider = FakeProvider()
+    with pytest.raises(TypeError, match=told):
+        make_generator(provider).generate_many(["a fox"], resume="foxes.jsonl", **wrong)
+    assert not provider.requests and list(tmp_path.iterdir()) == []
 
 
 def test_an_empty_batch_is_none():

@@ -169,7 +169,7 @@ def test_a_warning_is_one_line_however_long(server, capsys):
         ([], "COMMAND"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(arguments, message, capsys):
+def test_wrong_usage_is_exit_code_2_and_leaves_nothing(arguments, message, capsys, tmp_path):
     try:
         code = main(arguments)
     except SystemExit as stop:  # how argparse ends
@@ -177,6 +177,7 @@ def test_wrong_usage_is_exit_code_2(arguments, message, capsys):
     told = capsys.readouterr()
     assert (code, told.out) == (2, "")
     assert message in told.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_told_before_anything_is_generated(server, capsys):

@@ -13,6 +13,7 @@ from image_provider import (
     ConfigurationError,
     ImageGenerationRequest,
     ImageStyle,
+    ProgressUpdate,
     ProviderUnavailableError,
 )
 from tests.fakes.provider import FakeProvider, png, success
@@ -302,6 +303,20 @@ def test_who_listens_and_how_the_provider_was_chosen_make_no_other_entry():
     generator.generate("a fox", seed=3)
     again = generator.generate("a fox", seed=3, provider="fake", on_progress=print)
     assert again.metadata["cached"] is True
+
+
+def test_a_picture_from_the_cache_is_told_as_done(caplog):
+    generator = make_generator(FakeProvider())
+    generator.generate("a fox", seed=3)
+    told = []
+    generator.generate("a fox", seed=3, on_progress=told.append)
+    assert told == [ProgressUpdate("done", 1.0)]
+
+    def raising(update):
+        raise OSError("closed")
+
+    assert generator.generate("a fox", seed=3, on_progress=raising).success
+    assert "on_progress raised" in caplog.text
 
 
 def test_without_a_seed_every_call_makes_a_new_picture_unless_any_is_asked_for():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import image_provider
@@ -149,6 +149,7 @@ anything = st.one_of(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from([f.name for f in dataclasses.fields(ImageGenerationRequest)]).filter(
@@ -267,6 +268,13 @@ def test_a_picture_is_decoded_on_request():
         success().to_pil(1)
 
 
+def test_a_picture_that_is_only_at_an_address_says_so_when_it_is_decoded():
+    result = success()
+    result.images[0] |= {"bytes": None, "url": "https://example.org/fox.png"}
+    with pytest.raises(ValueError, match=r"image 0 \(picture\.png\) has no bytes .* its url"):
+        result.to_pil()
+
+
 @pytest.mark.parametrize(
     ("data", "mime_type"),
     [(b"words", "text/plain"), (b"fLaC", "audio/flac"), (b"", None), (b"<svg/>", "image/svg+xml")],
@@ -371,6 +379,14 @@ def test_the_suffix_of_other_files_is_a_known_one(tmp_path, mime_type, filename,
 def test_no_name_of_a_server_gives_a_suffix_of_its_own_making(mime_type, filename):
     suffix = file_suffix({"mime_type": mime_type, "filename": filename})
     assert re.fullmatch(r"\.[a-z0-9]+", suffix)
+
+
+def test_a_file_that_could_not_be_written_whole_is_not_left(tmp_path):
+    result = success()
+    result.images.append({**result.images[0], "bytes": "no bytes"})
+    with pytest.raises(TypeError):
+        result.save(tmp_path)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [png()]
 
 
 def test_a_picture_without_bytes_is_not_saved(tmp_path):
