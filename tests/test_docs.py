@@ -180,7 +180,7 @@ def test_files_that_are_named_are_there():
 
 
 def test_benchmarks_that_are_named_are_there():
-    page = re.sub(r"<!--.*?-->", "", _page("developers/benchmarks"))
+    page = re.sub(r"<!--.*?-->", "", _page("benchmarks"))
     named = set(re.findall(r"benchmarks\.(\w+)", page))
     assert named and all((ROOT / "benchmarks" / f"{name}.py").exists() for name in named)
 
