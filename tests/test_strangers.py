@@ -176,9 +176,10 @@ def test_what_a_server_left_out_is_told_without_its_paths():
     with rogue(prompt=Answer(accepted)) as (server, provider):
         entry = {"outputs": server.outputs, "status": server.status}
         server.answers["/history"] = Answer({"p": entry})
-        result = provider.run_workflow(GRAPH)
+        odd = {**GRAPH, "2": {**GRAPH["2"], "class_type": f"Save{ESCAPE}"}}
+        result = provider.run_workflow(odd)
     (warning,) = result.metadata["warnings"]
-    assert warning.startswith("node 2 SaveImage: no�")
+    assert warning.startswith("node 2 Save�[31m: no�")
     assert len(warning) < 1500 and "alice" not in warning and shows_no_controls(warning)
 
 
