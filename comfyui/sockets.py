@@ -32,6 +32,8 @@ MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 """Of one message, in all its frames: a picture of SaveImageWebsocket can be large."""
 _A_MOMENT = 0.0005
 """Seconds; a time-out of 0 would make another kind of socket of it."""
+_GRACE = 0.05
+"""Seconds for what is there already, on a busy machine too."""
 
 
 class SocketLost(Exception):
@@ -155,7 +157,7 @@ class _Gate:
         self.deadline = math.inf
 
     def __call__(self, size: int) -> bytes:
-        if self.passed and time.monotonic() >= self.deadline + _A_MOMENT:
+        if self.passed and time.monotonic() >= self.deadline + _GRACE:
             raise self._library.WebSocketTimeoutException("the time for this frame is over")
         data = self._read(size)
         self.passed += len(data)
