@@ -83,6 +83,14 @@ def test_urls_of_odd_names_are_urls_and_lead_to_them():
     ]
 
 
+def test_a_name_that_no_url_can_have_is_one_that_the_server_does_not_have():
+    with rogue(view=Answer(status=404)) as (server, provider):
+        server.outputs = files("\ud800.png")
+        result = provider.run_workflow(GRAPH)
+    assert result.error_type == "unavailable"
+    assert "no longer has the file '?.png'" in result.error
+
+
 # Redirects
 
 
