@@ -23,7 +23,7 @@ from typing import Any
 
 from comfyui.address import ServerAddress
 from comfyui.cancelling import CancelToken
-from comfyui.choosing import Choice, WorkflowChooser, mode_of
+from comfyui.choosing import Choice, WorkflowChooser, mode_of, with_default_size
 from comfyui.client import ComfyUIClient, Limits
 from comfyui.fitting import OnMissingNode, do_without_missing, naming
 from comfyui.futures import GenerationFuture, start
@@ -32,6 +32,8 @@ from comfyui.graph import Graph, plain_graph
 from comfyui.library import WorkflowLibrary
 from comfyui.live_jobs import LiveJobs
 from comfyui.low_level import LowLevelMethods
+from comfyui.node_rules import FROM_SETTINGS as RULES_FROM_SETTINGS
+from comfyui.node_rules import Classes, node_rules
 from comfyui.object_info import ObjectInfo
 from comfyui.placing import Order, Placement, as_given
 from comfyui.server import EMBEDDED, Server
@@ -86,7 +88,9 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
     `on_missing_node` says what becomes of a node that the server lacks: "bypass" passes it through
     where the graph makes sense without it, with a warning; "error" refuses the workflow.
     `source_roots`, `source_hosts` and `source_max_side` stand in place of the settings
-    IMAGE_SOURCE_ROOTS, IMAGE_SOURCE_HOSTS and IMAGE_SOURCE_MAX_SIDE.
+    IMAGE_SOURCE_ROOTS, IMAGE_SOURCE_HOSTS and IMAGE_SOURCE_MAX_SIDE; `allowed_nodes` and
+    `denied_nodes`, classes of nodes that may and may not be run, in place of COMFYUI_ALLOWED_NODES
+    and COMFYUI_DENIED_NODES.
     """
 
     provider_name = PROVIDER
@@ -110,6 +114,8 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         preview_method: str | None = None,
         source_hosts: Hosts | str | Sequence[str] = FROM_SETTINGS,
         source_max_side: MaxSide = FROM_SETTINGS,
+        allowed_nodes: Classes = RULES_FROM_SETTINGS,
+        denied_nodes: Classes = RULES_FROM_SETTINGS,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name != "self"}
         if not isinstance(server_address, str):
@@ -122,6 +128,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         self.client_id = client_id or str(uuid.uuid4())
         self.library = WorkflowLibrary(workflow_dir, allow_absolute=allow_absolute_workflows)
         self._limits = limits or Limits()
+        self._node_rules = node_rules(allowed_nodes, denied_nodes)
         sent = {_ORG_KEY: comfy_org_api_key, "preview_method": preview_method}
         self._extra_data = {name: value for name, value in sent.items() if value is not None}
         self._load_source = source_loader(
@@ -135,7 +142,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         self.model = self._chooser.name_for(ImageGenerationRequest(prompt=""))
 
     def _make_client(self, address: ServerAddress) -> ComfyUIClient:
-        return ComfyUIClient(address, self.client_id, self._limits)
+        return ComfyUIClient(address, self.client_id, self._limits, node_rules=self._node_rules)
 
     def __reduce__(self) -> Any:
         if self.rebuild is not None:
@@ -295,7 +302,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         own_file: OwnFile,
     ) -> Plan:
         if choice.is_default and mode_of(request) == "t2i":
-            request = _with_default_size(request)
+            request = with_default_size(request)
         if choice.model is not None:
             request = replace(request, model=choice.model)
         name, load = choice.name, self._load_source
@@ -312,7 +319,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         try:
             Placement(self._servers, order, self._on_missing).run(generation, token)
         except ImageGenerationError as error:
-            logger.debug("generation failed", exc_info=True)
+            logger.debug("generation failed: %s", error.detail or error, exc_info=True)
             failure = error
         generation.remember(self._servers)
         return generation.result(request, failure, time.monotonic() - started)
@@ -379,21 +386,6 @@ def _seeds(request: ImageGenerationRequest) -> list[int]:
     """A seed for each picture: the request's and those after it, or after one that is drawn."""
     first = request.seed if request.seed is not None else secrets.randbits(_DRAWN_SEED_BITS)
     return [(first + number) % (MAX_SEED + 1) for number in range(request.num_images)]
-
-
-def _with_default_size(request: ImageGenerationRequest) -> ImageGenerationRequest:
-    """A size that was not given as if it were: only a workflow that the caller named keeps its own.
-
-    Nobody is told when it finds no place.
-    """
-    sides = dict(zip(("width", "height"), request.explicit_size, strict=True))
-    unasked = {name for name, side in sides.items() if side is None}
-    return replace(
-        request,
-        width=int(request.width),
-        height=int(request.height),
-        from_template=request.from_template | unasked,
-    )
 
 
 def _built(arguments: dict[str, Any]) -> ComfyUIProvider:

@@ -63,6 +63,12 @@ def _listed(text: str) -> list[str]:
     return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
+def _no_classes(text: str) -> str | None:
+    # A list of nothing would allow nothing, or deny nothing: neither is what somebody meant.
+    what = "must be names of node classes with commas between, such as LoadImage,KSampler*"
+    return None if _listed(text) else f"{what}, not {text!r}"
+
+
 def _no_url(text: str) -> str | None:
     try:
         parts = urlsplit(text)
@@ -115,6 +121,18 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("COMFYUI_DEFAULT_WORKFLOW", "t2i_flux.json", "text-to-image workflow"),
     Setting("COMFYUI_I2I_WORKFLOW", "i2i_flux.json", "image-to-image workflow"),
     Setting("COMFYUI_INPAINT_WORKFLOW", "inpaint_flux.json", "inpainting workflow"),
+    Setting(
+        "COMFYUI_ALLOWED_NODES",
+        None,
+        "classes of nodes that may be run, commas between, * for anything; unset = all",
+        _no_classes,
+    ),
+    Setting(
+        "COMFYUI_DENIED_NODES",
+        None,
+        "classes of nodes that may not be run, likewise; outweighs COMFYUI_ALLOWED_NODES",
+        _no_classes,
+    ),
     Setting("COMFYUI_CONNECT_TIMEOUT", "4", "seconds to reach the server", _no_seconds),
     Setting("COMFYUI_READ_TIMEOUT", "60", "seconds for one answer of the server", _no_seconds),
     Setting("COMFYUI_QUEUE_TIMEOUT", "3600", "seconds that a job may wait in line", _no_seconds),
@@ -318,6 +336,15 @@ class Config:
         """What COMFYUI_PREVIEW_METHOD names, in lower case; None for the server's own."""
         method = self.get("COMFYUI_PREVIEW_METHOD")
         return None if method is None else method.lower()
+
+    def get_comfyui_allowed_nodes(self) -> tuple[str, ...] | None:
+        """Classes of nodes that may be run, with * for anything; None for all."""
+        value = self.get("COMFYUI_ALLOWED_NODES")
+        return None if value is None else tuple(_listed(value))
+
+    def get_comfyui_denied_nodes(self) -> tuple[str, ...]:
+        """Classes of nodes that may not be run, likewise."""
+        return tuple(_listed(self.get("COMFYUI_DENIED_NODES") or ""))
 
     def get_image_cache_dir(self) -> str:
         return self._text("IMAGE_CACHE_DIR")

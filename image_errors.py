@@ -1,7 +1,7 @@
 """The one exception tree, and the word by which each error is known.
 
-Owns what an error carries beside its message. Applications import these names from
-`image_provider`. Knows nothing of providers; standard library only.
+Owns what an error carries beside its message, and what no message has. Applications import these
+names from `image_provider`. Knows nothing of providers; standard library only.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
+
+LONGEST_MESSAGE = 10_000
+"""Characters; what is longer is a stranger's name or a server's list, and its end tells nothing."""
 
 
 class ProviderAttempt(NamedTuple):
@@ -24,6 +27,8 @@ class ProviderAttempt(NamedTuple):
 class ImageGenerationError(Exception):
     """Anything that keeps a picture from being made; the router acts on `error_type` alone.
 
+    The message may be shown to a stranger: it has no control characters, keys, traces or paths but
+    those of the caller. `detail` is for whoever runs the program: what was left out of it.
     `status` is an HTTP status; `retryable` says that the same request may succeed later.
 
     ImageGenerationError
@@ -47,8 +52,10 @@ class ImageGenerationError(Exception):
     status: int | None = None
     request_id: str | None = None
     retryable: bool = False
+    detail: str | None = None
 
     def __post_init__(self) -> None:
+        self.message = printable(self.message)
         super().__init__(self.message)
 
 
@@ -132,7 +139,6 @@ class GenerationFailedError(ImageGenerationError):
     error_type = "generation_failed"
     node_id: str | None = None
     class_type: str | None = None
-    detail: str | None = None
 
 
 class GenerationCancelledError(ImageGenerationError):
@@ -147,6 +153,14 @@ class AllProvidersFailedError(ImageGenerationError):
 
     error_type = "all_providers_failed"
     attempts: Sequence[ProviderAttempt] = ()
+
+
+def printable(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """The text as a terminal or log may have it: cut, and without control characters."""
+    shown = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in shown)
 
 
 ERROR_CLASSES: Mapping[str, type[ImageGenerationError]] = {

@@ -33,6 +33,7 @@ from image_errors import (
     RateLimitedError,
     SourceUnavailableError,
     WorkflowError,
+    printable,
 )
 from image_request import (
     DEFAULT_SIZE,
@@ -80,6 +81,7 @@ __all__ = [
     "SourceUnavailableError",
     "WorkflowError",
     "file_suffix",
+    "printable",
 ]
 
 FEATURES = (

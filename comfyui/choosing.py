@@ -6,7 +6,7 @@ server has other models than the default needs. Pure: works on a library and an 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from comfyui.library import WorkflowLibrary
 from comfyui.object_info import ObjectInfo
@@ -45,6 +45,21 @@ def mode_of(request: ImageGenerationRequest) -> str:
     if request.mask_image is not None:
         return "inpaint"
     return "i2i" if request.source_image is not None else "t2i"
+
+
+def with_default_size(request: ImageGenerationRequest) -> ImageGenerationRequest:
+    """A size that was not given as if it were: only a workflow that the caller named keeps its own.
+
+    Nobody is told when it finds no place.
+    """
+    sides = dict(zip(("width", "height"), request.explicit_size, strict=True))
+    unasked = {name for name, side in sides.items() if side is None}
+    return replace(
+        request,
+        width=int(request.width),
+        height=int(request.height),
+        from_template=request.from_template | unasked,
+    )
 
 
 class WorkflowChooser:

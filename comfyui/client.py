@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from comfyui.address import ServerAddress
 from comfyui.graph import Graph
+from comfyui.node_rules import NodeRules
 from comfyui.outputs import OutputFile
 from comfyui.prompt_errors import parse_refusal
 from comfyui.shared_answers import SharedAnswer
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAX_JSON_BYTES = 256 * 1024 * 1024
+"""Of the server's lists and of histories, which hold whole graphs."""
+_MAX_SHORT_BYTES = 16 * 1024 * 1024
+"""Of every other answer in JSON."""
+_ANY_NODE = NodeRules()
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,14 @@ class ComfyUIClient:
         client_id_prefix: str,
         limits: Limits | None = None,
         *,
+        node_rules: NodeRules = _ANY_NODE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         from image_io.http import HttpSession  # with requests, which an import alone does not need
 
         self.address = address
         self.limits = limits or Limits()
+        self.node_rules = node_rules
         self.clock = clock
         self._http = HttpSession(
             f"ComfyUI at {address}",
@@ -102,7 +109,12 @@ class ComfyUIClient:
         """GET /system_stats; also the test whether a ComfyUI is there, answered within seconds."""
         seconds = self.limits.connect
         try:
-            stats = self._get_dict("/system_stats", read_timeout=seconds, total_timeout=seconds)
+            stats = self._get_dict(
+                "/system_stats",
+                read_timeout=seconds,
+                total_timeout=seconds,
+                max_bytes=_MAX_SHORT_BYTES,
+            )
         except ProviderTimeoutError as error:
             raise ProviderUnavailableError(str(error)) from error
         if not isinstance(stats.get("system"), dict):
@@ -116,7 +128,7 @@ class ComfyUIClient:
     def node_replacements(self) -> dict[str, Any]:
         """GET /node_replacements: the classes that the server replaces; {} before 0.14."""
         try:
-            answer = self._send("GET", "/node_replacements").json_or_none()
+            answer = self._send_short("GET", "/node_replacements").json_or_none()
         except InvalidRequestError as error:
             if error.status in (404, 405):
                 return {}
@@ -133,7 +145,9 @@ class ComfyUIClient:
     def queue_length(self) -> int:
         """How many jobs run or wait on the whole server."""
         seconds = self.limits.connect  # whoever answers at all answers this at once
-        answer = self._get_dict("/prompt", read_timeout=seconds, total_timeout=seconds)
+        answer = self._get_dict(
+            "/prompt", read_timeout=seconds, total_timeout=seconds, max_bytes=_MAX_SHORT_BYTES
+        )
         info = answer.get("exec_info")
         remaining = info.get("queue_remaining") if isinstance(info, dict) else None
         return remaining if isinstance(remaining, int) else 0
@@ -151,7 +165,7 @@ class ComfyUIClient:
     def model_folders(self) -> list[str]:
         """GET /models: the folders under models/; [] before August 2024."""
         try:
-            names = self._send("GET", "/models").json_or_none()
+            names = self._send_short("GET", "/models").json_or_none()
         except InvalidRequestError as error:
             if error.status in (404, 405):
                 return []
@@ -161,7 +175,7 @@ class ComfyUIClient:
     def models(self, folder: str) -> list[str]:
         """GET /models/{folder}: the file names there; [] for a folder that it does not have."""
         try:
-            names = self._send("GET", f"/models/{quote(folder, safe='')}").json()
+            names = self._send_short("GET", f"/models/{quote(folder, safe='')}").json()
         except InvalidRequestError as error:
             if error.status == 404:
                 return []
@@ -201,7 +215,7 @@ class ComfyUIClient:
     def _upload(self, path: str, data: bytes, filename: str, fields: dict[str, str]) -> str:
         # The server looks at the bytes, not at the type that is told.
         parts = {"image": (filename, data, "image/png")}
-        answer = self._send("POST", path, files=parts, data=fields).json()
+        answer = self._send_short("POST", path, files=parts, data=fields).json()
         name = answer.get("name") if isinstance(answer, dict) else None
         if not isinstance(name, str):
             raise ProviderUnavailableError(f"ComfyUI at {self.address} did not name the upload")
@@ -225,7 +239,7 @@ class ComfyUIClient:
             body["client_id"] = client_id
         if extra_data:
             body["extra_data"] = dict(extra_data)
-        answer = self._send(
+        answer = self._send_short(
             "POST",
             "/prompt",
             json_body=body,
@@ -259,7 +273,7 @@ class ComfyUIClient:
 
     def _order(self, path: str, body: Mapping[str, Any] | None = None) -> None:
         """A POST that a server answers at once or, when it hangs, never."""
-        self._send("POST", path, json_body=body, read_timeout=self.limits.connect)
+        self._send_short("POST", path, json_body=body, read_timeout=self.limits.connect)
 
     @property
     def _patiently(self) -> dict[str, float]:
@@ -273,7 +287,7 @@ class ComfyUIClient:
 
     def _get_dict(self, path: str, **options: Any) -> dict[str, Any]:
         try:
-            response = self._send("GET", path, max_bytes=_MAX_JSON_BYTES, **options)
+            response = self._send("GET", path, **{"max_bytes": _MAX_JSON_BYTES, **options})
         except InvalidRequestError as error:
             if error.status is None:
                 raise
@@ -283,6 +297,9 @@ class ComfyUIClient:
             kind = response.headers.get("content-type", "no content type").split(";")[0]
             raise self._not_comfyui(f"it sent {kind} for {path}", response.status)
         return answer
+
+    def _send_short(self, method: str, path: str, **options: Any) -> HttpResponse:
+        return self._send(method, path, max_bytes=_MAX_SHORT_BYTES, **options)
 
     def _send(self, method: str, path: str, **options: Any) -> HttpResponse:
         try:

@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from comfyui.events import NodeFailure
+from comfyui.foreign_texts import for_strangers
 from comfyui.graph import Graph, title_of
 from comfyui.tracker import JobState, JobTracker
 from image_provider import GenerationFailedError
@@ -79,7 +80,8 @@ _ADVICE = (
     _Advice(
         r"\bFileNotFoundError$",
         r"^Model in folder '.*' with filename '.*' not found",
-        "a file that the node needs is not on the server: put it in the folder that is named",
+        "a file that the node needs is not on the server: put it there (in the log at DEBUG stands "
+        "the whole path)",
     ),
     # What happens when CLIP, LoRA, ControlNet or VAE are of another family than the model.
     _Advice(
@@ -120,7 +122,7 @@ def describe_work(tracker: JobTracker, graph: Graph) -> str:
 def failed_job(tracker: JobTracker, graph: Graph) -> GenerationFailedError:
     """The error of a job that the server ended with an exception, in one line.
 
-    `detail` is the exception's message as the server told it.
+    `detail` is the exception's message as the server told it, the rest is fit for strangers.
     """
     failure = tracker.failure
     if failure is None:
@@ -147,13 +149,8 @@ _TIPS = re.compile(r"\s*This error means you ran out of memory on your GPU\..*",
 """ComfyUI's own advice behind the message, which is about its editor (execution.py)."""
 
 
-_LONGEST = 600
-"""Characters; a model whose parts do not fit is told of in many thousands."""
-
-
 def _one_line(text: str) -> str:
-    line = " ".join(_TIPS.sub("", text).split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+    return for_strangers(_TIPS.sub("", text))
 
 
 def _place(tracker: JobTracker, graph: Graph, node_id: str) -> str:

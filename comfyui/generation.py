@@ -45,6 +45,7 @@ from image_provider import (
     ProviderTimeoutError,
     ProviderUnavailableError,
     RateLimitedError,
+    printable,
 )
 
 logger = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ class Generation:
             self._run_graph(self._plan.choice.workflow.graph)
             return
         for warning in self._plan.choice.warnings:
-            logger.warning("%s", warning)
+            logger.warning("%s", printable(warning))
         with nothing_sent():
             self._upload()
             info = self._server.object_info()
@@ -189,7 +190,7 @@ class Generation:
             self._note_binding(bound)
             self.metadata["warnings"] = _joined(self.metadata["warnings"], notes)
             for note in notes:
-                logger.warning("%s", note)
+                logger.warning("%s", printable(note))
             self._check(graph)
         return graph
 
@@ -229,6 +230,8 @@ class Generation:
     def _run_graph(self, graph: Graph) -> None:
         if self.first_graph is None:
             self.first_graph = graph
+        with nothing_sent():
+            self._server.refuse_forbidden(graph)
         reporter = self._reporter
         job = Job(
             self._client,
@@ -255,7 +258,8 @@ class Generation:
 
     def _note_end(self, finished: FinishedJob, graph: Graph) -> None:
         self.metadata["prompt_ids"].append(finished.prompt_id)
-        self.metadata["warnings"] += describe_node_errors(finished.node_errors, graph)
+        told = describe_node_errors(finished.node_errors, graph)
+        self.metadata["warnings"] = _joined(self.metadata["warnings"], told)
         if finished.texts:
             self.metadata.setdefault("texts", []).append(dict(finished.texts))
 
@@ -270,7 +274,8 @@ def nothing_sent() -> Iterator[None]:
 
 
 def _joined(first: list[str], second: list[str]) -> list[str]:
-    return list(dict.fromkeys([*first, *second]))
+    """Both lists of warnings, each once and fit for a terminal: they name nodes and files."""
+    return list(dict.fromkeys(map(printable, [*first, *second])))
 
 
 def seed_of(graph: Graph) -> int | None:

@@ -1,14 +1,15 @@
 """The folder of workflows: names → loaded workflows.
 
 Owns where the folder is and which names may be asked for: those inside of it, unless absolute paths
-are allowed. A file is read when it is asked for, so that a changed one counts at once. Knows no
-server.
+are allowed. Where it is stands in no message: whoever may name a workflow need not know. A file is
+read when it is asked for, so that a changed one counts at once. Knows no server.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from comfyui.object_info import ObjectInfo
@@ -43,6 +44,9 @@ class WorkflowLibrary:
     def load(self, name: str, object_info: ObjectInfo | None = None) -> Workflow:
         """The workflow of this name; raises WorkflowError with the names there are.
 
+        A name means the same on every system: those that Windows reads as a device, a stream of a
+        file or another name are refused everywhere.
+
         Nodes of an editor file that the server lacks stay in it: whoever runs the workflow may do
         without them.
         """
@@ -54,7 +58,7 @@ class WorkflowLibrary:
 
     def bindings_hash(self, name: str) -> str | None:
         """The same of the bindings file beside it; None when there is none."""
-        path = self._path(name).with_suffix(BINDINGS_SUFFIX)
+        path = _bindings_of(self._path(name))
         return self._hash(name, path) if path.exists() else None
 
     def _hash(self, name: str, path: Path) -> str:
@@ -73,34 +77,79 @@ class WorkflowLibrary:
         return sorted(name for name in names if not name.endswith(BINDINGS_SUFFIX))
 
     def _path(self, name: str) -> Path:
-        if _is_absolute(name):
-            if not self.allow_absolute:
-                raise self._refused(name, "it is an absolute path, and these are not allowed")
-            path = Path(name)
-        else:
-            path = self.folder / name
-            self._refuse_outside(name, path)
+        if not _is_absolute(name):
+            return self._confined(name)
+        if not self.allow_absolute:
+            raise self._refused(name, "it is an absolute path, and these are not allowed")
+        return self._existing(name, Path(name))
+
+    def _confined(self, name: str) -> Path:
+        self._refuse_by_itself(name)
+        path = self.folder / name
+        self._refuse_outside(name, path)
+        self._existing(name, path)
+        self._refuse_outside(name, _bindings_of(path))
+        return path
+
+    def _existing(self, name: str, path: Path) -> Path:
         try:
             if path.is_file():
                 return path
         except (OSError, ValueError) as error:
-            raise self._refused(name, "no file can have this name") from error
+            raise self._refused(name, _NO_NAME) from error
         raise self._refused(name, "there is no such file")
+
+    def _refuse_by_itself(self, name: str) -> None:
+        """Raises WorkflowError for a name that is none on some system, or goes up too far."""
+        depth = 0
+        for part in re.split(r"[/\\]", name):
+            depth += -1 if part == ".." else 1 if part not in ("", ".") else 0
+            if depth < 0:  # were it followed, one could learn which folders there are
+                raise self._refused(name, _LEADS_OUT)
+            if not part.isprintable():
+                raise self._refused(name, _NO_NAME)
+            if _is_windows_only(part):
+                raise self._refused(
+                    name, f"{_NO_NAME}: on Windows {_shown(part)} is something else"
+                )
 
     def _refuse_outside(self, name: str, path: Path) -> None:
         try:
             inside = path.resolve().is_relative_to(self.folder.resolve())
         except (OSError, ValueError, RuntimeError) as error:
-            raise self._refused(name, "no file can have this name") from error
+            raise self._refused(name, _NO_NAME) from error
         if not inside:
-            raise self._refused(name, "it leads out of the workflow folder")
+            raise self._refused(name, _LEADS_OUT)
 
     def _refused(self, name: str, why: str) -> WorkflowError:
         there = ", ".join(self.names()[:20]) or "no workflow at all"
         return WorkflowError(
-            f"workflow {name!r}: {why}. The workflow folder ({self._folder}) has: {there}",
+            f"workflow {_shown(name)}: {why}. The workflow folder has: {there}",
             file=name,
+            detail=f"the workflow folder is {self.folder}",
         )
+
+
+_NO_NAME = "no file can have this name"
+_LEADS_OUT = "it leads out of the workflow folder"
+_LONGEST_SHOWN = 200
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *", re.IGNORECASE)
+"""Reserved names of Windows; each is one with any suffix, too."""
+
+
+def _is_windows_only(part: str) -> bool:
+    """Whether Windows takes this part of a name for a device, a stream or another name."""
+    if part in ("", ".", ".."):
+        return False
+    return ":" in part or part[-1] in ". " or _DEVICE.fullmatch(part.split(".")[0]) is not None
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…")
+
+
+def _bindings_of(path: Path) -> Path:
+    return path.with_suffix(BINDINGS_SUFFIX)
 
 
 def _is_absolute(name: str) -> bool:

@@ -26,6 +26,12 @@ MAX_BYTES = 50 * 1024 * 1024
 MAX_DEPTH = 100
 """Levels of nesting; a real workflow has about ten."""
 
+MAX_NODES = 10_000
+"""Of a graph; the largest that people share have some thousands."""
+MAX_VALUES = 2_000_000
+"""Values of a file, by the marks between them: a list of nothing but lists is small on disk alone.
+"""
+
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -112,6 +118,9 @@ def read_document(
             "the workflow is empty: it has no nodes, or all are muted or bypassed; change that in"
         )
         raise _error(source, f"{what} the editor, or {_EXPORT_AGAIN}")
+    if len(document) > MAX_NODES:
+        what = f"it has {len(document):,} nodes, more than the {MAX_NODES:,} allowed"
+        raise _error(source, f"{what}; take it apart into several workflows")
     for node_id, node in document.items():
         _check_node(node_id, node, source)
         _link_by_text(node["inputs"], number_ids)
@@ -172,6 +181,8 @@ def _decode(data: bytes, source: str | None) -> str:
 def _parse(text: str, source: str | None) -> object:
     if not text.strip():
         raise _error(source, "it is not JSON: the file is empty; save the workflow again")
+    if sum(map(text.count, ",[{")) > MAX_VALUES:
+        raise _error(source, f"it has more than {MAX_VALUES:,} values, which no workflow has")
     try:
         return json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
@@ -253,6 +264,8 @@ def _converted(
 
 
 def _check_node(node_id: str, node: Any, source: str | None) -> None:
+    if not node_id.isprintable():
+        raise _error(source, f"it has a node with the id {node_id[:40]!r}; {_EXPORT_AGAIN}")
     if not isinstance(node, dict):
         what = f"node {node_id} is {_kind(node)}, not an object with class_type and inputs"
         raise _error(source, f"{what}; {_EXPORT_AGAIN}", node_id=node_id)

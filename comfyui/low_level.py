@@ -54,12 +54,14 @@ class LowLevelMethods:
         """Queues a graph under a client id as given, without a socket; its prompt id.
 
         Without one it is queued under an id that nobody listens to, since a job that has none is
-        told to everybody. Raises WorkflowError for what is no graph before anything is sent.
+        told to everybody. Raises WorkflowError for what is no graph, and for nodes that may not be
+        run, before anything is sent.
         """
         graph = plain_graph(prompt_json)
         workflow = Workflow.from_dict(graph)
         fitting = Placement(self._servers, as_given(lambda server: workflow))
         with self._servers.at_work(fitting.fit) as server:
+            server.refuse_forbidden(graph)
             tracker = JobTracker(str(uuid.uuid4()), {})
             sent_as = server.client.sockets.new_client_id() if client_id is None else client_id
             try:

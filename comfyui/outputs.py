@@ -100,6 +100,8 @@ def _parse_file(node_id: str, kind: str, entry: object) -> OutputFile | None:
     filename = entry.get("filename") if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or not isinstance(filename, str) or not filename:
         return None
+    # Half a surrogate pair, which JSON can hold and a URL cannot, becomes a question mark.
+    filename = filename.encode("utf-8", "replace").decode("utf-8")
     subfolder = as_text(entry.get("subfolder")) or ""
     # /view drops a folder in front of the name, and would serve another file or none.
     folder, _, filename = filename.replace("\\", "/").rpartition("/")

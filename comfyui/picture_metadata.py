@@ -16,6 +16,8 @@ KEYWORDS = ("prompt", "workflow")
 """What ComfyUI calls the API-format graph and the editor's document (nodes.py, SaveImage)."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"comf")
+"""The last one is in animated pictures (SaveAnimatedPNG)."""
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -29,24 +31,33 @@ def embedded_workflows(data: bytes, max_bytes: int) -> list[bytes]:
 
     Raises ValueError for a text that unpacks to more than `max_bytes`.
     """
-    texts = dict(_png_texts(data, max_bytes) if data.startswith(_PNG) else _exif_texts(data))
+    if data.startswith(_PNG):
+        chunks = _text_chunks(data)  # of several under one keyword only the last is unpacked
+        texts = {name: _png_text(*chunk, max_bytes) for name, chunk in chunks.items()}
+    else:
+        texts = dict(_exif_texts(data))
     return [texts[keyword] for keyword in KEYWORDS if keyword in texts]
 
 
-def _png_texts(data: bytes, max_bytes: int) -> Iterator[tuple[str, bytes]]:
+def _text_chunks(data: bytes) -> dict[str, tuple[bytes, bytes]]:
+    """Type and packed text of the chunks that can hold a workflow, by their keyword."""
+    chunks = {}
     for kind, body in _png_chunks(data):
-        keyword, _, rest = body.partition(b"\0")
-        name = keyword.decode("latin-1")
-        if name not in KEYWORDS:
-            continue
-        if kind in (b"tEXt", b"comf"):  # the second in animated ones (SaveAnimatedPNG)
-            yield name, rest.decode("latin-1").encode("utf-8")
-        elif kind == b"zTXt":
-            yield name, _unpack(rest[1:], max_bytes).decode("latin-1").encode("utf-8")
-        elif kind == b"iTXt":
-            # Flag and method of compression, then language and translated keyword.
-            text = rest[2:].split(b"\0", 2)[-1]
-            yield name, _unpack(text, max_bytes) if rest[:1] == b"\1" else text
+        if kind in _TEXT_CHUNKS:
+            for name in KEYWORDS:
+                if body.startswith(start := name.encode() + b"\0"):
+                    chunks[name] = (kind, body[len(start) :])
+    return chunks
+
+
+def _png_text(kind: bytes, rest: bytes, max_bytes: int) -> bytes:
+    if kind == b"zTXt":
+        return _unpack(rest[1:], max_bytes).decode("latin-1").encode("utf-8")
+    if kind == b"iTXt":
+        # Flag and method of compression, then language and translated keyword.
+        text = rest[2:].split(b"\0", 2)[-1]
+        return _unpack(text, max_bytes) if rest[:1] == b"\1" else text
+    return rest.decode("latin-1").encode("utf-8")
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

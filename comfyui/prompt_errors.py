@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from comfyui.events import as_text
+from comfyui.foreign_texts import for_strangers
 from comfyui.graph import Graph, Node, links_of, title_of
 from comfyui.validation import ProblemKind, WorkflowProblem
 from image_provider import WorkflowError
@@ -52,6 +53,7 @@ def parse_refusal(response: HttpResponse, graph: Graph) -> WorkflowError | None:
         class_type=first.class_type,
         input_name=first.input_name,
         problems=problems,
+        detail=response.body.decode("utf-8", "replace"),
     )
 
 
@@ -111,8 +113,8 @@ def _input_name(error: Mapping[str, Any], node: Node, graph: Graph) -> str | Non
 
 
 def _reason(error: Mapping[str, Any], kind: str, input_name: str | None) -> str:
-    message = str(error.get("message") or kind).strip().rstrip(".")
-    details = str(error.get("details") or "").strip()
+    message = for_strangers(str(error.get("message") or kind)).rstrip(".")
+    details = for_strangers(str(error.get("details") or ""))
     match kind:
         case "prompt_outputs_failed_validation":
             return "the workflow's outputs failed the server's check; does it link in a circle?"

@@ -11,7 +11,12 @@ from comfyui.binding import Binding, Ignored
 from comfyui.graph import Graph, title_of
 from comfyui.time_left import TimeLeft
 from comfyui.tracker import JobState, JobTracker
-from image_provider import ImageGenerationRequest, ProgressCallback, ProgressUpdate
+from image_provider import (
+    ImageGenerationRequest,
+    ProgressCallback,
+    ProgressUpdate,
+    printable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +56,7 @@ class ProgressReporter:
                 fraction=self._advance(tracker.fraction),
                 queue_position=tracker.queue_position,
                 node_id=tracker.node_id,
-                node_title=title_of(node) if node is not None else None,
+                node_title=None if node is None else printable(title_of(node)),
                 class_type=tracker.class_of(tracker.node_id),
                 step=tracker.step,
                 total_steps=tracker.total_steps,

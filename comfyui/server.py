@@ -139,6 +139,12 @@ class Server:
                 self._replacements = read_replacements(found, info)
             return self._replacements
 
+    def refuse_forbidden(self, graph: Graph) -> None:
+        """Raises WorkflowError for a graph with a node that may not be run (`node_rules`)."""
+        rules = self.client.node_rules
+        if not rules.is_open:
+            rules.check(graph, self.replacements(graph))
+
     def has_file(self, place: tuple[str, str, str]) -> bool:
         """Whether the server gives this file; that it does is believed for a minute."""
         now = self.client.clock()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import secrets
 import selectors
 import threading
@@ -27,8 +28,12 @@ logger = logging.getLogger(__name__)
 _FEATURE_FLAGS = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 _ID_BITS = 48
 _MOST_OLD_FRAMES = 32
+MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+"""Of one message, in all its frames: a picture of SaveImageWebsocket can be large."""
 _A_MOMENT = 0.0005
 """Seconds; a time-out of 0 would make another kind of socket of it."""
+_GRACE = 0.05
+"""Seconds for what is there already, on a busy machine too."""
 
 
 class SocketLost(Exception):
@@ -48,6 +53,8 @@ class JobSocket:
         """How many pings the server has answered so far."""
         self._library: Any = websocket  # it annotates only some of its methods
         self._socket = self._library.WebSocket(skip_utf8_validation=True)
+        self._gate = _Gate(self._socket.frame_buffer.recv, websocket)
+        self._socket.frame_buffer.recv = self._gate
         try:
             self._socket.connect(
                 address.websocket_url(client_id),
@@ -71,12 +78,13 @@ class JobSocket:
         """
         deadline = time.monotonic() + timeout
         while self._has_news(max(0.0, deadline - time.monotonic())):
-            frame = self._receive_what_is_there()
+            frame = self._receive_what_is_there(deadline)
             if frame is not None or time.monotonic() >= deadline:
                 return frame
         return None
 
-    def _receive_what_is_there(self) -> str | bytes | None:
+    def _receive_what_is_there(self, deadline: float) -> str | bytes | None:
+        self._gate.deadline = deadline
         try:
             self._socket.settimeout(_A_MOMENT)  # it is for each part of a frame, not for all
             opcode, data = self._socket.recv_data(control_frame=True)
@@ -89,6 +97,7 @@ class JobSocket:
         if opcode in (self._library.ABNF.OPCODE_PING, self._library.ABNF.OPCODE_PONG):
             self.pongs += opcode == self._library.ABNF.OPCODE_PONG
             return b""
+        self._gate.passed = 0
         frame = bytes(data)
         is_text = opcode == self._library.ABNF.OPCODE_TEXT
         return frame.decode("utf-8", "replace") if is_text else frame
@@ -131,6 +140,30 @@ class JobSocket:
         except (self._library.WebSocketException, OSError):
             logger.debug("closing a WebSocket failed", exc_info=True)
         self._socket.shutdown()  # `close` does nothing when the server closed first
+
+
+class _Gate:
+    """What the WebSocket library reads through: neither time nor memory is the server's to spend.
+
+    The library itself reads a frame whole, however long it says that it is, and as long as
+    something comes; what has come of it when a time-out ends that is kept.
+    """
+
+    def __init__(self, read: Callable[[int], bytes], library: Any) -> None:
+        self._read = read
+        self._library = library
+        self.passed = 0
+        """Bytes of the message that is being read."""
+        self.deadline = math.inf
+
+    def __call__(self, size: int) -> bytes:
+        if self.passed and time.monotonic() >= self.deadline + _GRACE:
+            raise self._library.WebSocketTimeoutException("the time for this frame is over")
+        data = self._read(size)
+        self.passed += len(data)
+        if self.passed > MAX_MESSAGE_BYTES:
+            raise self._library.WebSocketPayloadException("a message is too large")
+        return data
 
 
 class SocketPool:

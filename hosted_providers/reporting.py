@@ -24,6 +24,7 @@ from image_provider import (
     ProviderTimeoutError,
     ProviderUnavailableError,
     RateLimitedError,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -91,8 +92,8 @@ def make_recipe(
 
 def reword(error: ImageGenerationError, text: str) -> None:
     """Gives an error another message."""
-    error.message = text
-    error.args = (text,)
+    error.message = printable(text)
+    error.args = (error.message,)
 
 
 def add(error: ImageGenerationError, text: str) -> None:
@@ -107,7 +108,7 @@ def conceal(error: ImageGenerationError, prompts: Iterable[str | None]) -> None:
     cause: BaseException | None = error
     while isinstance(cause, ImageGenerationError):
         reword(cause, _concealed(cause.message, forms))
-        if isinstance(cause, GenerationFailedError) and cause.detail is not None:
+        if cause.detail is not None:
             cause.detail = _concealed(cause.detail, forms)
         cause = cause.__cause__
 

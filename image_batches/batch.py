@@ -316,8 +316,9 @@ def _result_of(future: Future[ImageGenerationResult]) -> ImageGenerationResult:
         return ImageGenerationResult.failed(error, _NOBODY)
     except Exception as error:  # noqa: BLE001 - a failure has its place in the results
         logger.debug("a worker failed", exc_info=True)
-        told = f"its worker stopped with {type(error).__name__}: {error}"
-        return ImageGenerationResult.failed(GenerationFailedError(told), _NOBODY)
+        told = f"its worker stopped with {type(error).__name__}; the log at DEBUG has the traceback"
+        failure = GenerationFailedError(told, detail=str(error))
+        return ImageGenerationResult.failed(failure, _NOBODY)
     if not isinstance(result, ImageGenerationResult):
         told = f"its worker gave a {type(result).__name__}"
         return ImageGenerationResult.failed(GenerationFailedError(told), _NOBODY)

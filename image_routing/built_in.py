@@ -39,6 +39,8 @@ def _make_comfyui(config: Config) -> ImageProvider:
         source_roots=config.get_image_source_roots(),
         source_hosts=config.get_image_source_hosts(),
         source_max_side=config.get_image_source_max_side(),
+        allowed_nodes=config.get_comfyui_allowed_nodes(),
+        denied_nodes=config.get_comfyui_denied_nodes(),
         limits=limits,
         preview_method=config.get_comfyui_preview_method(),
     )

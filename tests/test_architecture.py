@@ -82,6 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # What a single module may import beyond its room's rule.
 EXCEPTIONS = {
     "comfyui.servers": {"comfyui.embedded"},  # starts one for the address "embedded"
+    "comfyui.node_rules": {"config"},  # COMFYUI_*_NODES binds however a provider is built
     "image_io.source_images": {"config"},  # IMAGE_SOURCE_* binds however it is called
 }
 COMMANDS = (

@@ -211,6 +211,27 @@ def absolute_workflow() -> str:
 
 
 @message
+def device_name() -> str:
+    return made(replace(FOX, workflow="aux.json"))
+
+
+@message
+def forbidden_node() -> str:
+    loading = {"class_type": "LoadImage", "inputs": {"image": "fox.png"}}
+    shown = {"class_type": "PreviewImage", "inputs": {"images": ["20", 0]}}
+    write_graph("mine.json", **{"20": loading, "21": shown})
+    wanted = replace(FOX, workflow="mine.json")
+    return made(wanted, workflow_dir=".", denied_nodes=["LoadImage"])
+
+
+@message
+def too_many_nodes() -> str:
+    nodes = {str(number): {"class_type": "A", "inputs": {}} for number in range(10_001)}
+    Path("mine.json").write_text(json.dumps(nodes), "utf-8")
+    return made(replace(FOX, workflow="mine.json"), workflow_dir=".")
+
+
+@message
 def several_prompts() -> str:
     def text(words: str) -> dict[str, Any]:
         return {"class_type": "CLIPTextEncode", "inputs": {"text": words, "clip": ["1", 1]}}

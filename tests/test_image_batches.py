@@ -231,7 +231,9 @@ def test_a_worker_that_stops_fails_its_request_alone():
     with ThreadPoolExecutor(2) as executor:
         results = run_alone(["cancelled", "broken"], make, executor=executor)
     assert [result.error_type for result in results] == ["cancelled", "generation_failed"]
-    assert results[1].error == "its worker stopped with OSError: no memory"
+    told = "its worker stopped with OSError; the log at DEBUG has the traceback"
+    assert results[1].error == told
+    assert results[1].exception.detail == "no memory"
 
 
 def test_an_executor_that_is_broken_fails_what_it_did_not_take():
@@ -241,7 +243,8 @@ def test_an_executor_that_is_broken_fails_what_it_did_not_take():
 
     results = run_alone(["a", "b"], lambda request, _: success(), executor=Broken())
     assert [result.success for result in results] == [False, False]
-    assert "BrokenProcessPool: a child process died" in results[1].error
+    assert "BrokenProcessPool" in results[1].error
+    assert results[1].exception.detail == "a child process died"
 
 
 # Progress

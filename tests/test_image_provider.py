@@ -416,3 +416,20 @@ def test_a_failed_result_that_somebody_made_by_hand_raises_the_class_of_its_word
 
 def test_a_success_raises_nothing():
     success().raise_for_error()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain 🦊 größe", "plain 🦊 größe"),
+        ("two\nlines\tand", "two\nlines\tand"),
+        ("\x1b[31mred\x07\r\u202e\x9b", "�[31mred����"),
+        ("x" * 20_000, "x" * 9_999 + "…"),
+    ],
+)
+def test_a_message_is_cut_and_has_no_control_characters(text, shown):
+    error = WorkflowError(text)
+    assert str(error) == error.message == shown
+    assert (
+        ImageGenerationResult.failed(dataclasses.replace(error, file="a"), "comfyui").error == shown
+    )

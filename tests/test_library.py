@@ -50,6 +50,11 @@ def test_the_names_are_those_that_load_takes(library):
         ("", "no such file"),
         ("a.json\0", "no file can have this name"),
         ("x" * 5000, ""),
+        ("sub\\..\\..\\outside.json", "leads out of the workflow folder"),
+        ("../flows/a.json", "leads out of the workflow folder"),
+        ("a\x1b[31m.json", "no file can have this name"),
+        ("\u202ea.json", "no file can have this name"),
+        ("\ud800.json", "no file can have this name"),
     ],
 )
 def test_other_names_are_refused_with_what_there_is(library, name, why):
@@ -59,6 +64,58 @@ def test_other_names_are_refused_with_what_there_is(library, name, why):
         assert why in str(caught.value)
         assert "a.json, sub/b.json" in str(caught.value)
         assert caught.value.file == name
+
+
+ELSEWHERE = ["CON", "con.json", "aux.json", "LPT1", "sub/NUL.json", "COM1.png.json", "com².json"]
+ELSEWHERE += [
+    "prn .json",
+    "CONIN$.json",
+    "a.json.",
+    "a.json ",
+    "a.json:x",
+    "a.json::$DATA",
+    "aux/a",
+]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_names_that_windows_reads_otherwise_are_refused_everywhere(library, tmp_path, name):
+    if sys.platform != "win32":
+        (tmp_path / "flows" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "flows" / name).write_text(json.dumps(GRAPH), encoding="utf-8")
+    with pytest.raises(WorkflowError, match="on Windows .* is something else"):
+        library.load(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["confirm.json", "auxiliary.json", "com10.json", "my con.json", ".a.json", "a b (2).json"]
+    + ["fuchs 🦊 größe.json", "v1.2.json", "$x;y&z'.json", "sub/con1/a.json"],
+)
+def test_names_that_only_look_like_those_are_loaded(library, tmp_path, name):
+    (tmp_path / "flows" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "flows" / name).write_text(json.dumps(GRAPH), encoding="utf-8")
+    assert library.load(name).graph == GRAPH
+
+
+def test_a_refusal_is_short_and_tells_in_its_detail_alone_where_the_folder_is(library, tmp_path):
+    for name in ("gone.json", "../outside.json", "x" * 100_000, "/x"):
+        with pytest.raises(WorkflowError) as caught:
+            library.load(name)
+        assert str(tmp_path) not in str(caught.value)
+        assert str(tmp_path / "flows") in str(caught.value.detail)
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_bindings_file_that_is_a_link_out_of_the_folder_is_refused(library, tmp_path):
+    (tmp_path / "secret.json").write_text('{"prompt": ["1.text"]}', encoding="utf-8")
+    beside = tmp_path / "flows" / "a.bindings.json"
+    beside.unlink()
+    beside.symlink_to(tmp_path / "secret.json")
+    for ask in (library.load, library.bindings_hash):
+        with pytest.raises(WorkflowError, match="leads out"):
+            ask("a.json")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")

@@ -174,6 +174,65 @@ def test_frame_that_trickles_in_is_not_waited_for_longer_than_was_said():
         sender.join(PATIENCE)
 
 
+@contextmanager
+def flooding(peer: Peer, start: bytes, more: bytes) -> Iterator[None]:
+    """A peer that sends much more than it may, and comes to no end."""
+    is_over = threading.Event()
+
+    def flood() -> None:
+        with contextlib.suppress(OSError):
+            peer.send(start)
+            for _ in range(200):
+                if is_over.is_set():
+                    return
+                peer.send(more)
+
+    sender = threading.Thread(target=flood, daemon=True)
+    sender.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        peer.close()
+        sender.join(PATIENCE)
+
+
+ENDLESS_FRAME = (struct.pack(">BBQ", 0x80 | BINARY, 127, 2**62), b"x" * 65536)
+ENDLESS_PIECES = (
+    struct.pack(">BBH", BINARY, 126, 4) + b"some",
+    struct.pack(">BBH", 0, 126, 60_000) + b"x" * 60_000,
+)
+
+
+@pytest.mark.parametrize(("start", "more"), [ENDLESS_FRAME, ENDLESS_PIECES])
+def test_message_without_an_end_loses_the_socket_before_the_memory(start, more, monkeypatch):
+    monkeypatch.setattr("comfyui.sockets.MAX_MESSAGE_BYTES", 1_000_000)
+    with connected() as (job_socket, peer), flooding(peer, start, more):
+        with pytest.raises(SocketLost, match="WebSocketPayloadException"):
+            for _ in range(20):
+                assert job_socket.receive(0.05) is None
+        job_socket.close()
+
+
+def test_message_without_an_end_takes_no_longer_than_was_said(monkeypatch):
+    monkeypatch.setattr("comfyui.sockets.MAX_MESSAGE_BYTES", 150_000_000)
+    start, more = ENDLESS_FRAME
+    with connected() as (job_socket, peer), flooding(peer, start, more * 32):
+        # Whoever reads on while something comes meets the limit.
+        assert job_socket.receive(0.001) is None
+        assert job_socket.receive(0.001) is None, "the rest is still to come"
+        job_socket.close()
+
+
+def test_many_large_messages_are_none_too_large(monkeypatch):
+    monkeypatch.setattr("comfyui.sockets.MAX_MESSAGE_BYTES", 70_000)
+    large = struct.pack(">BBQ", 0x80 | BINARY, 127, 60_000) + b"x" * 60_000
+    with connected() as (job_socket, peer):
+        for _ in range(3):
+            peer.send(large)
+            assert job_socket.receive(PATIENCE) == b"x" * 60_000
+
+
 @pytest.mark.parametrize("with_frame", [True, False])
 def test_closed_socket_is_lost(with_frame):
     with connected() as (job_socket, peer):

@@ -25,7 +25,7 @@ from comfyui.graph import (
     title_of,
     upstream,
 )
-from comfyui.loading import MAX_DEPTH, read_bytes
+from comfyui.loading import MAX_DEPTH, MAX_NODES, read_bytes
 from comfyui.object_info import ObjectInfo
 from comfyui.workflow import Workflow
 from image_provider import WorkflowError
@@ -260,6 +260,23 @@ def test_an_id_as_a_number_and_as_a_text_is_refused():
         Workflow.from_dict({1: {"class_type": "A"}, "1": {"class_type": "B"}})
 
 
+def test_of_many_texts_in_a_picture_only_the_last_is_unpacked(monkeypatch, tmp_path):
+    unpacked = []
+    decompressobj = zlib.decompressobj
+
+    def counted():
+        unpacked.append(1)
+        return decompressobj()
+
+    monkeypatch.setattr("comfyui.picture_metadata.zlib.decompressobj", counted)
+    plain = picture("PNG", prompt=("{}", {"zip": True}))
+    (start, end) = (plain.index(b"iTXt") - 4, plain.index(b"IDAT") - 4)
+    last = picture("PNG", prompt=(TEXT, {"zip": True}))
+    chunks = plain[start:end] * 50 + last[last.index(b"iTXt") - 4 : last.index(b"IDAT") - 4]
+    assert load(tmp_path, plain[:start] + chunks + plain[end:], "test.png").graph == GRAPH
+    assert len(unpacked) == 1
+
+
 def test_what_json_does_not_have_is_refused():
     for value in (b"bytes", {1, 2}, object()):
         with pytest.raises(WorkflowError, match="JSON does not have"):
@@ -285,6 +302,43 @@ def test_nesting_is_taken_up_to_the_limit():
     assert Workflow.from_dict(nested(MAX_DEPTH)).graph == nested(MAX_DEPTH)
     with pytest.raises(WorkflowError, match="deeper than"):
         Workflow.from_dict(nested(MAX_DEPTH + 1))
+
+
+def many(number):
+    return {str(n): {"class_type": "A", "inputs": {}} for n in range(number)}
+
+
+def test_nodes_are_taken_up_to_the_limit(tmp_path):
+    largest = many(MAX_NODES)
+    assert Workflow.from_dict(largest).graph == largest
+    for refused in (json.dumps(many(MAX_NODES + 1)), json.dumps({"prompt": many(MAX_NODES + 1)})):
+        assert "10,001 nodes, more than the 10,000 allowed" in refusal(tmp_path, refused)
+    editors = {"version": 0.4, "links": [], "nodes": []}
+    editors["nodes"] = [{"id": n, "type": "SaveImage"} for n in range(MAX_NODES + 1)]
+    with pytest.raises(WorkflowError, match="more than the 10,000 allowed"):
+        Workflow.from_dict(editors, ObjectInfo.from_dict({"SaveImage": {"input": {}}}))
+
+
+def test_lists_of_nothing_are_not_even_parsed(tmp_path):
+    text = '{"1": {"class_type": "A", "inputs": {"x": [' + "[]," * 1_000_000 + "1]}}}"
+    tracemalloc.start()
+    try:
+        assert "more than 2,000,000 values" in refusal(tmp_path, text)
+        # Parsed, it is 120 MB; a file is read into as much as one may have.
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_text_is_one_value(tmp_path):
+    text = "a fox in the snow " * 200_000
+    given = {"1": {"class_type": "A", "inputs": {"text": text}}}
+    assert load(tmp_path, json.dumps(given)).graph == given
+
+
+def test_an_id_with_control_characters_is_no_id():
+    with pytest.raises(WorkflowError, match=r"a node with the id '\\x1b\[31m'"):
+        Workflow.from_dict({"\x1b[31m": {"class_type": "A", "inputs": {}}})
 
 
 def test_nobody_can_change_a_workflow():
