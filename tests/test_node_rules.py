@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from built_in_providers import BUILT_IN
 from comfyui.embedded import EmbeddedOptions, EmbeddedServer
 from comfyui.node_rules import NodeRules, node_rules
 from comfyui_provider import ComfyUIProvider
 from config import Config
 from image_provider import ConfigurationError, ImageGenerationRequest, WorkflowError
+from image_routing.built_in import BUILT_IN
 from tests.fakes.rogue_server import GRAPH, INFO, Answer, RogueServer
 from tests.job_support import graph
 
