@@ -41,6 +41,7 @@ def _make_comfyui(config: Config) -> ImageProvider:
         source_max_side=config.get_image_source_max_side(),
         limits=limits,
         preview_method=config.get_comfyui_preview_method(),
+        ca_bundle=config.get("COMFYUI_CA_BUNDLE"),
     )
 
 

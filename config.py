@@ -105,6 +105,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("COMFYUI_TEMP_DIR", "temp_uploads", "for existing callers; nothing is written there"),
     Setting("COMFYUI_CLIENT_ID", None, "prefix of the client ids that the server sees"),
     Setting("COMFYUI_API_KEY", None, "bearer token for a server behind a proxy"),
+    Setting(
+        "COMFYUI_CA_BUNDLE",
+        None,
+        "PEM file with the certificates to believe at https:// addresses of ComfyUI",
+    ),
     Setting("COMFY_ORG_API_KEY", None, "comfy.org key, for workflows with API nodes"),
     Setting(
         "COMFYUI_PREVIEW_METHOD",

@@ -17,6 +17,7 @@ import pytest
 # Imported, not registered as a plugin: an installed copy has registered it already.
 from comfyui.embedded.pytest_plugin import comfyui_server  # noqa: F401
 from config import SETTINGS
+from image_io.trust import VARIABLES as CA_VARIABLES
 
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
@@ -52,8 +53,9 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting and no proxy of the machine reaches a test."""
-    for name in (*(setting.name for setting in SETTINGS), *_PROXY_VARIABLES):
+    """No setting, proxy or certificate of the machine reaches a test."""
+    settings = (setting.name for setting in SETTINGS)
+    for name in (*settings, *_PROXY_VARIABLES, *CA_VARIABLES):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
 

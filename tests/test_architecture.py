@@ -197,7 +197,7 @@ COMMANDS = tuple(path.name for path in sorted(ROOT.glob("*_cli.py")))
 COMMAND_LINE = (*COMMANDS, *(path.name for path in sorted(ROOT.glob("cli_*.py"))))
 # Libraries that one place owns, so that their errors are mapped there and nowhere else.
 OWNERS: dict[str, str | tuple[str, ...]] = {
-    "requests": ("image_io/guarding.py", "image_io/http.py"),
+    "requests": ("image_io/guarding.py", "image_io/http.py", "image_io/trust.py"),
     "requests_hardened": "image_io/guarding.py",
     "urllib3": ("image_io/http.py", "image_io/retrying.py"),
     "websocket": "comfyui/sockets.py",
