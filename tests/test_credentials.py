@@ -12,8 +12,9 @@ from hosted_providers import OpenAIImagesProvider
 from image_io import credentials
 from image_io.credentials import is_public
 from image_io.http import HttpSession
+from tests.key_watch import planted
 
-KEY = "a-key-in-the-clear"
+KEY = planted("in-the-clear")
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +43,10 @@ def test_a_token_for_a_public_host_over_plain_http_is_warned_of(address, caplog)
 
 
 def test_a_password_in_the_address_counts_and_is_not_shown(caplog):
-    ComfyUIProvider("http://me:hidden-word@gpu.example.org/comfy")
+    ComfyUIProvider(f"http://me:{KEY}@gpu.example.org/comfy")
     (told,) = warnings(caplog)
     assert "http://gpu.example.org" in told
-    assert "hidden-word" not in caplog.text and "me:" not in caplog.text
+    assert KEY not in caplog.text and "me:" not in caplog.text
 
 
 @pytest.mark.parametrize(

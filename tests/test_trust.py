@@ -26,9 +26,10 @@ from image_provider import (
     NotConnectedError,
     ProviderUnavailableError,
 )
+from tests.key_watch import planted
 from tests.tls_support import TlsFront, tls_front
 
-KEY = "a-token-for-tls"
+KEY = planted("over-tls")
 
 
 @pytest.fixture(scope="module")
