@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from image_provider import ConfigurationError
@@ -349,6 +349,20 @@ class Config:
     def get_image_source_max_side(self) -> int | None:
         """The longest side of a source image that is sent, in pixels; None for no limit."""
         return int(self._text("IMAGE_SOURCE_MAX_SIDE")) or None
+
+    def __copy__(self) -> Config:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Config:
+        return self
+
+    def __reduce__(self) -> Any:
+        if self.get_secrets() or "@" in self.get_comfyui_server_address():
+            raise TypeError(
+                "this Config has keys or passwords, and these do not go into a pickle; let the "
+                "other process build its own, with Config()"
+            )
+        return super().__reduce__()
 
     def __repr__(self) -> str:
         return f"Config(configured: {', '.join(self._values) or 'nothing'})"

@@ -73,7 +73,8 @@ class JobSocket:
             self._socket.send(_FEATURE_FLAGS)
         except (self._library.WebSocketException, OSError, ValueError) as error:
             self.close()
-            raise SocketLost(f"no WebSocket to {address}: {type(error).__name__}") from error
+            # Its text is the server's answer, which may repeat the credentials: not `from` it.
+            raise SocketLost(f"no WebSocket to {address}: {type(error).__name__}") from None
 
     def receive(self, timeout: float) -> str | bytes | None:
         """The next frame, or None after `timeout` seconds without a whole one; raises SocketLost.

@@ -24,6 +24,7 @@ import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
+from image_io.concealing import discreet, unlogged_queries
 from image_io.credentials import header_value, warn_of_plain_http
 from image_io.guarding import GuardedAdapter, InvalidIPAddress, OpenHosts, RefusedPort
 from image_io.retrying import BusyRetry, ConnectionRetry, Deadline, seconds_asked
@@ -205,6 +206,7 @@ class HttpSession:
             return {**self._headers, **checked}
         return {}
 
+    @unlogged_queries()
     def _send(
         self,
         method: str,
@@ -234,7 +236,7 @@ class HttpSession:
             ) as raw:
                 body = self._read(raw, deadline, max_bytes)
         except (*_LIBRARY_ERRORS, OSError, ValueError) as error:
-            raise map_request_error(error, url, self.name) from error
+            raise map_request_error(error, url, self.name) from discreet(error, url)
         elapsed = (self._clock() - started) * 1000
         logger.debug("%s %s: %d, %.0f ms", method, shown_url(url), raw.status_code, elapsed)
         lower = {key.lower(): value for key, value in raw.headers.items()}

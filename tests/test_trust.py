@@ -81,8 +81,11 @@ def reach(front: TlsFront, ca_bundle: Path | None = None) -> None:
     assert all(f"Authorization: Bearer {KEY}".encode() in head for head in heard)
 
 
-def test_an_unknown_authority_is_refused_before_anything_is_sent(front: TlsFront) -> None:
+def test_an_unknown_authority_is_refused_at_once_before_anything_is_sent(
+    front: TlsFront, caplog: pytest.LogCaptureFixture
+) -> None:
     told, lost = refusals(front)
+    assert "Retrying" not in caplog.text
     assert "is not to be trusted" in told.message and "set COMFYUI_CA_BUNDLE" in told.message
     assert "Start ComfyUI" not in told.message
     assert lost.endswith("SSLCertVerificationError")
