@@ -357,7 +357,8 @@ class Config:
         return self
 
     def __reduce__(self) -> Any:
-        if self.get_secrets() or "@" in self.get_comfyui_server_address():
+        places = (self.get(name) or "" for name in _BY_NAME if name.endswith(("_ADDRESS", "_URL")))
+        if self.get_secrets() or any("@" in place for place in places):
             raise TypeError(
                 "this Config has keys or passwords, and these do not go into a pickle; let the "
                 "other process build its own, with Config()"

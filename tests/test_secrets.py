@@ -163,6 +163,8 @@ def test_a_config_with_a_key_shows_it_nowhere_and_does_not_pickle(name: str) -> 
 
 def test_a_password_in_the_address_counts_as_a_key() -> None:
     address = f"http://me:{planted('word')}@there, http://you:{planted('word')}@here"
+    with pytest.raises(TypeError):
+        pickle.dumps(Config({"BFL_BASE_URL": f"https://me:{KEY}@there"}, None))
     config = Config({"COMFYUI_SERVER_ADDRESS": address}, None)
     assert not tells_a_key(repr(config) + str(config.shown("COMFYUI_SERVER_ADDRESS")))
     with pytest.raises(TypeError):
