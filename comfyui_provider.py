@@ -24,7 +24,7 @@ from typing import Any
 from comfyui.address import ServerAddress
 from comfyui.cancelling import CancelToken
 from comfyui.choosing import Choice, WorkflowChooser, mode_of, with_default_size
-from comfyui.client import ComfyUIClient, Limits
+from comfyui.client import ORG_KEY, ComfyUIClient, Limits
 from comfyui.fitting import OnMissingNode, do_without_missing, naming
 from comfyui.futures import GenerationFuture, start
 from comfyui.generation import PROVIDER, Generation, Plan
@@ -74,7 +74,6 @@ _AT_ONCE = 2
 """Jobs for each server that keep it busy: the next one waits there while one is fetched."""
 _MODES = ("T2I", "I2I", "INPAINT")
 _PREVIEW_METHODS = ("auto", "latent2rgb", "taesd", "none")
-_ORG_KEY = "api_key_comfy_org"
 
 
 class ComfyUIProvider(LowLevelMethods, ImageProvider):
@@ -82,7 +81,8 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
 
     `server_address` is host:port, a URL, a comma-separated list, or "embedded" for a server of the
     library's own that draws procedural pictures. `api_key` is a bearer token for a proxy in front
-    of the server, `comfy_org_api_key` the key that API nodes need. `limits` are in seconds.
+    of the server, `comfy_org_api_key` the key that API nodes need, `ca_bundle` a PEM file with the
+    certificates to believe. `limits` are in seconds.
     `preview_method` says how previews are drawn: "auto", "latent2rgb", "taesd" or "none"; None
     leaves it to the server (read for each job since 0.5.0, ComfyUI's pull request 11261).
     `on_missing_node` says what becomes of a node that the server lacks: "bypass" passes it through
@@ -116,25 +116,25 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         source_max_side: MaxSide = FROM_SETTINGS,
         allowed_nodes: Classes = RULES_FROM_SETTINGS,
         denied_nodes: Classes = RULES_FROM_SETTINGS,
+        ca_bundle: str | os.PathLike[str] | None = None,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name != "self"}
         if not isinstance(server_address, str):
             raise TypeError(f"server_address must be a str, not {type(server_address).__name__}")
         if preview_method is not None and preview_method not in _PREVIEW_METHODS:
             raise ValueError(f"preview_method must be one of {', '.join(_PREVIEW_METHODS)}")
-        self._on_missing = on_missing_node
-        self.server_address = server_address
+        self._on_missing, self.server_address = on_missing_node, server_address
         self.temp_dir = Path(temp_dir)
         self.client_id = client_id or str(uuid.uuid4())
         self.library = WorkflowLibrary(workflow_dir, allow_absolute=allow_absolute_workflows)
         self._limits = limits or Limits()
         self._node_rules = node_rules(allowed_nodes, denied_nodes)
-        sent = {_ORG_KEY: comfy_org_api_key, "preview_method": preview_method}
+        sent = {ORG_KEY: comfy_org_api_key, "preview_method": preview_method}
         self._extra_data = {name: value for name, value in sent.items() if value is not None}
         self._load_source = source_loader(
             as_roots(source_roots), as_hosts(source_hosts), as_max_side(source_max_side)
         )
-        self._servers = Servers(server_address, api_key, self._make_client)
+        self._servers = Servers(server_address, api_key, self._make_client, ca_bundle)
         self.concurrent_requests = _AT_ONCE * self._servers.number
         self._live = LiveJobs()
         named = {"t2i": default_workflow, "i2i": i2i_workflow, "inpaint": inpaint_workflow}
@@ -147,7 +147,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
     def __reduce__(self) -> Any:
         if self.rebuild is not None:
             return self.rebuild
-        if self._servers.have_credentials or _ORG_KEY in self._extra_data:
+        if self._servers.have_credentials or ORG_KEY in self._extra_data:
             raise TypeError(
                 "this ComfyUIProvider was built with a key or password of its own, and these do "
                 "not go into a pickle; set COMFYUI_API_KEY and let the other process build it"

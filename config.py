@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from image_provider import ConfigurationError
@@ -111,6 +111,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("COMFYUI_TEMP_DIR", "temp_uploads", "for existing callers; nothing is written there"),
     Setting("COMFYUI_CLIENT_ID", None, "prefix of the client ids that the server sees"),
     Setting("COMFYUI_API_KEY", None, "bearer token for a server behind a proxy"),
+    Setting(
+        "COMFYUI_CA_BUNDLE",
+        None,
+        "PEM file with the certificates to believe at https:// addresses of ComfyUI",
+    ),
     Setting("COMFY_ORG_API_KEY", None, "comfy.org key, for workflows with API nodes"),
     Setting(
         "COMFYUI_PREVIEW_METHOD",
@@ -371,6 +376,21 @@ class Config:
     def get_image_source_max_side(self) -> int | None:
         """The longest side of a source image that is sent, in pixels; None for no limit."""
         return int(self._text("IMAGE_SOURCE_MAX_SIDE")) or None
+
+    def __copy__(self) -> Config:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Config:
+        return self
+
+    def __reduce__(self) -> Any:
+        places = (self.get(name) or "" for name in _BY_NAME if name.endswith(("_ADDRESS", "_URL")))
+        if self.get_secrets() or any("@" in place for place in places):
+            raise TypeError(
+                "this Config has keys or passwords, and these do not go into a pickle; let the "
+                "other process build its own, with Config()"
+            )
+        return super().__reduce__()
 
     def __repr__(self) -> str:
         return f"Config(configured: {', '.join(self._values) or 'nothing'})"

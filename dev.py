@@ -2,7 +2,7 @@
 
     python3 dev.py demo PROMPT ...      make a picture, in outputs/ here unless -o says otherwise
     python3 dev.py test ...             run the tests; arguments as for pytest
-    python3 dev.py check [--no-tests]   lint, format, types and the tests
+    python3 dev.py check [--no-tests]   lint, format, types, known vulnerabilities and the tests
     python3 dev.py docs                 build the documentation, and say where its page is
     python3 dev.py run MODULE ...       run a module of the project, such as a benchmark
 
@@ -12,16 +12,19 @@ Python 3.6 reads, so that an old Python gets a message and not a SyntaxError.
 """
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 OLDEST_PYTHON = (3, 10)
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
+AUDIT_SECONDS = 90
 
 # Each set has what those before it have, since the tools of the later ones double what a mere
 # demo would download.
@@ -200,6 +203,46 @@ def check(with_tests: bool) -> int:
         if code == INTERRUPTED:
             return code
         failure = failure or code
+    return failure or audit()
+
+
+def audit() -> int:
+    """Look the packages of `.venv` up among known vulnerabilities; 1 when one has some.
+
+    Where the network has no data on them, that is said and is no failure.
+    """
+    say("== pip-audit")
+    command = [str(PYTHON), "-m", "pip_audit", "--local", "--skip-editable", "--timeout", "5"]
+    try:
+        told = subprocess.run(
+            command + ["--progress-spinner", "off", "--format", "json"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=AUDIT_SECONDS,
+        )
+        packages = json.loads(told.stdout.decode("utf-8", "replace"))["dependencies"]
+    except (ValueError, KeyError, TypeError, subprocess.TimeoutExpired):
+        say("skipped: the list of known vulnerabilities cannot be reached")
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return report_audit(packages)
+
+
+def report_audit(packages: "list[Any]") -> int:
+    unknown = [package["name"] for package in packages if "vulns" not in package]
+    if len(unknown) == len(packages):
+        say("skipped: the list that was reached knows none of the packages")
+        return 0
+    if unknown:
+        say(f"not looked up: {', '.join(unknown)}")
+    failure = 0
+    for package in packages:
+        for fault in package.get("vulns", []):
+            fixed = ", ".join(fault.get("fix_versions", [])) or "no version yet"
+            name = f"{package['name']} {package['version']}"
+            say(f"{name} has a known vulnerability: {fault['id']}, fixed in {fixed}")
+            failure = 1
     return failure
 
 

@@ -134,6 +134,14 @@ _OWN_SUFFIXES = frozenset(
 """Suffixes of a provider's own that are kept where the mime type tells of none; no programs."""
 
 
+def _drop_frames(error: BaseException | None) -> None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
 @dataclass
 class ImageGenerationResult:
     """What a generation gave: pictures, or success=False with `error` and `error_type`.
@@ -161,7 +169,12 @@ class ImageGenerationResult:
         model: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> ImageGenerationResult:
-        """The result that stands for an error; the traceback is dropped, it would pin frames."""
+        """The result that stands for an error.
+
+        Tracebacks are dropped, of what it was made from, too: their frames would keep what is in
+        them, such as pictures and keys.
+        """
+        _drop_frames(error)
         return cls(
             success=False,
             images=[],
@@ -170,7 +183,7 @@ class ImageGenerationResult:
             error=str(error),
             metadata=metadata or {},
             error_type=error.error_type,
-            exception=error.with_traceback(None),
+            exception=error,
         )
 
     def get_image_bytes(self, index: int = 0) -> bytes | None:

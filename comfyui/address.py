@@ -26,6 +26,8 @@ class ServerAddress:
 
     base_url: str
     headers: dict[str, str] = field(default_factory=dict, repr=False)
+    ca_bundle: str | None = field(default=None, repr=False)
+    """The certificates that are believed there; None leaves it to the environment."""
 
     @property
     def is_loopback(self) -> bool:
@@ -55,7 +57,9 @@ class ServerAddress:
         return self.base_url.removeprefix("http://")
 
 
-def parse_address(text: str, token: str | None = None) -> ServerAddress:
+def parse_address(
+    text: str, token: str | None = None, ca_bundle: str | None = None
+) -> ServerAddress:
     """A server address as a user writes it; raises ConfigurationError saying what is wrong.
 
     Takes `host`, `host:port`, `[::1]:port`, `http(s)://[user:password@]host[:port][/prefix]`.
@@ -78,12 +82,15 @@ def parse_address(text: str, token: str | None = None) -> ServerAddress:
     return ServerAddress(
         base_url=f"{parts.scheme}://{_place(parts.hostname, port)}{parts.path.rstrip('/')}",
         headers=_credentials(parts.username, parts.password, token),
+        ca_bundle=ca_bundle,
     )
 
 
-def parse_addresses(text: str, token: str | None = None) -> list[ServerAddress]:
+def parse_addresses(
+    text: str, token: str | None = None, ca_bundle: str | None = None
+) -> list[ServerAddress]:
     """The servers of a comma-separated list, at least one."""
-    servers = [parse_address(part, token) for part in text.split(",") if part.strip()]
+    servers = [parse_address(part, token, ca_bundle) for part in text.split(",") if part.strip()]
     if not servers:
         raise _unusable(text, "it is empty")
     return servers

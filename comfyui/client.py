@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+ORG_KEY = "api_key_comfy_org"
+"""Where in a job's `extra_data` the key of comfy.org stands."""
 _MAX_JSON_BYTES = 256 * 1024 * 1024
 """Of the server's lists and of histories, which hold whole graphs."""
 _MAX_SHORT_BYTES = 16 * 1024 * 1024
@@ -93,6 +95,7 @@ class ComfyUIClient:
             connect_timeout=self.limits.connect,
             read_timeout=self.limits.read,
             busy_repeats=2,
+            ca_bundle=address.ca_bundle,
         )
         self.sockets = SocketPool(
             address, client_id_prefix, connect_timeout=self.limits.connect, clock=clock
@@ -239,6 +242,7 @@ class ComfyUIClient:
             body["client_id"] = client_id
         if extra_data:
             body["extra_data"] = dict(extra_data)
+            self._warn_of_keys_in(extra_data)
         answer = self._send_short(
             "POST",
             "/prompt",
@@ -253,6 +257,13 @@ class ComfyUIClient:
             )
         errors = answer.get("node_errors")
         return Accepted(accepted, errors if isinstance(errors, dict) else {})
+
+    def _warn_of_keys_in(self, extra_data: Mapping[str, Any]) -> None:
+        """The one credential that is no header: ComfyUI's nodes take it from the job."""
+        if ORG_KEY in extra_data:
+            from image_io.credentials import warn_of_plain_http
+
+            warn_of_plain_http(self.address.base_url, f"ComfyUI at {self.address}")
 
     def cancel(self, prompt_id: str) -> None:
         """Asks the server to end one job, running or waiting, and no other."""
@@ -324,6 +335,8 @@ class ComfyUIClient:
 
     def _explained(self, error: ImageGenerationError) -> ImageGenerationError:
         """The same failure with what to do about it, where that is known."""
+        from image_io.trust import certificate_error
+
         match error:
             case AuthenticationError():
                 return AuthenticationError(
@@ -331,6 +344,8 @@ class ComfyUIClient:
                     "COMFYUI_API_KEY, or write http://user:password@host in COMFYUI_SERVER_ADDRESS",
                     status=error.status,
                 )
+            case NotConnectedError() if certificate_error(error.__cause__):
+                return error
             case NotConnectedError():
                 return replace(error, message=f"{error}. {_START_IT}")
             case ProviderUnavailableError(status=None):

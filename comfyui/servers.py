@@ -8,6 +8,7 @@ stopped by `close`.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
@@ -57,14 +58,21 @@ Answer = TypeVar("Answer")
 class Servers:
     """The servers of one provider."""
 
-    def __init__(self, address: str, token: str | None, make_client: MakeClient) -> None:
+    def __init__(
+        self,
+        address: str,
+        token: str | None,
+        make_client: MakeClient,
+        ca_bundle: str | os.PathLike[str] | None = None,
+    ) -> None:
         self._make_client = make_client
         self._embedded: EmbeddedServer | None = None
         self._lock = threading.Lock()
         self._turns = count(1)
         self._known: OrderedDict[Hashable, Server] = OrderedDict()
         self._wants_embedded = address.strip().lower() == EMBEDDED
-        addresses = [] if self._wants_embedded else parse_addresses(address, token)
+        bundle = None if ca_bundle is None else os.fspath(ca_bundle)
+        addresses = [] if self._wants_embedded else parse_addresses(address, token, bundle)
         self._servers = [Server(make_client(each)) for each in addresses]
         self.number = len(addresses) or 1
         self.have_credentials = any(each.headers for each in addresses)

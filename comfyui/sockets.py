@@ -18,9 +18,13 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from comfyui.address import ServerAddress
+
+if TYPE_CHECKING:
+    import ssl
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +47,14 @@ class SocketLost(Exception):
 class JobSocket:
     """An open socket; `client_id` is what the server knows it by."""
 
-    def __init__(self, address: ServerAddress, client_id: str, timeout: float) -> None:
-        """Connects within `timeout` seconds; raises SocketLost."""
+    def __init__(
+        self,
+        address: ServerAddress,
+        client_id: str,
+        timeout: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Connects within `timeout` seconds; raises SocketLost. `tls` says whom wss:// believes."""
         import websocket  # by the first socket: programs that open none do without
 
         self.client_id = client_id
@@ -52,7 +62,8 @@ class JobSocket:
         self.pongs = 0
         """How many pings the server has answered so far."""
         self._library: Any = websocket  # it annotates only some of its methods
-        self._socket = self._library.WebSocket(skip_utf8_validation=True)
+        options = None if tls is None else {"context": tls}
+        self._socket = self._library.WebSocket(skip_utf8_validation=True, sslopt=options)
         self._gate = _Gate(self._socket.frame_buffer.recv, websocket)
         self._socket.frame_buffer.recv = self._gate
         try:
@@ -69,7 +80,8 @@ class JobSocket:
             self._socket.send(_FEATURE_FLAGS)
         except (self._library.WebSocketException, OSError, ValueError) as error:
             self.close()
-            raise SocketLost(f"no WebSocket to {address}: {type(error).__name__}") from error
+            # Its text is the server's answer, which may repeat the credentials: not `from` it.
+            raise SocketLost(f"no WebSocket to {address}: {type(error).__name__}") from None
 
     def receive(self, timeout: float) -> str | bytes | None:
         """The next frame, or None after `timeout` seconds without a whole one; raises SocketLost.
@@ -197,7 +209,16 @@ class SocketPool:
             if _drained(kept):
                 return kept
             kept.close()
-        return JobSocket(self._address, self.new_client_id(), self._connect_timeout)
+        return JobSocket(self._address, self.new_client_id(), self._connect_timeout, self._tls)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext | None:
+        """Made once, since it reads every certificate; the same ones are believed as by HTTP."""
+        if not self._address.base_url.startswith("https:"):
+            return None
+        from image_io.trust import tls_context
+
+        return tls_context(self._address.ca_bundle)
 
     def new_client_id(self) -> str:
         """An id that no socket has or had."""

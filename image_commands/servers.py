@@ -111,6 +111,7 @@ def open_servers(config: Config, longest: float | None = None) -> Iterator[Serve
         config.get_comfyui_server_address(),
         config.get("COMFYUI_API_KEY"),
         lambda address: ComfyUIClient(address, config.get_comfyui_client_id(), limits),
+        config.get("COMFYUI_CA_BUNDLE"),
     )
     try:
         yield servers

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.cookiejar import DefaultCookiePolicy
 from io import BytesIO
 from typing import Any
@@ -22,11 +24,13 @@ import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
+from image_io.concealing import discreet, unlogged_queries
+from image_io.credentials import header_value, warn_of_plain_http
 from image_io.guarding import GuardedAdapter, InvalidIPAddress, OpenHosts, RefusedPort
 from image_io.retrying import BusyRetry, ConnectionRetry, Deadline, seconds_asked
+from image_io.trust import check_bundle, named_by, tls_error
 from image_provider import (
     AuthenticationError,
-    ConfigurationError,
     ImageGenerationError,
     InvalidRequestError,
     NotConnectedError,
@@ -86,6 +90,7 @@ class HttpSession:
     environment's proxies, which could lead there, unless it may be `proxied`.
     `busy_repeats` is how often a GET is repeated that is answered with 429, 502, 503 or 504, with
     pauses that grow or are what Retry-After asks for, up to some seconds.
+    `ca_bundle` names the certificates that are believed, in place of what the environment names.
     `pool_size` connections are kept; of more at once, urllib3 throws some away with a warning.
     Time limits are in seconds, sizes in bytes.
     """
@@ -101,6 +106,7 @@ class HttpSession:
         guarded: bool = False,
         opened: OpenHosts = frozenset(),
         proxied: bool = False,
+        ca_bundle: str | None = None,
         pool_size: int = 256,
         busy_repeats: int = 0,
         clock: Callable[[], float] = time.monotonic,
@@ -109,7 +115,10 @@ class HttpSession:
         self.name = name
         self.guarded = guarded
         self.base_url = base_url.rstrip("/") if base_url else None
-        self._headers = {key: _header_value(key, value) for key, value in (headers or {}).items()}
+        self._headers = {key: header_value(key, value) for key, value in (headers or {}).items()}
+        if self.base_url and self._headers:
+            warn_of_plain_http(self.base_url, name)
+        self._ca_bundle = ca_bundle and check_bundle(ca_bundle, "COMFYUI_CA_BUNDLE")
         self._timeout = (connect_timeout, read_timeout)
         self._clock = clock
         self._deadline = Deadline()
@@ -186,12 +195,18 @@ class HttpSession:
             return self.base_url + url
         return url
 
+    @cached_property
+    def _authorities(self) -> str | bool:
+        """For each request: requests lets the environment beat what its session is told."""
+        return self._ca_bundle or named_by(os.environ) or True
+
     def _headers_for(self, url: str, extra: Mapping[str, str] | None) -> dict[str, str]:
         if self.base_url is not None and origin(url) == origin(self.base_url):
-            checked = {key: _header_value(key, value) for key, value in (extra or {}).items()}
+            checked = {key: header_value(key, value) for key, value in (extra or {}).items()}
             return {**self._headers, **checked}
         return {}
 
+    @unlogged_queries()
     def _send(
         self,
         method: str,
@@ -216,11 +231,12 @@ class HttpSession:
                 timeout=(min(self._timeout[0], left), left),
                 stream=True,
                 allow_redirects=False,
+                verify=self._authorities if url.lower().startswith("https:") else True,
                 **options,
             ) as raw:
                 body = self._read(raw, deadline, max_bytes)
         except (*_LIBRARY_ERRORS, OSError, ValueError) as error:
-            raise map_request_error(error, url, self.name) from error
+            raise map_request_error(error, url, self.name) from discreet(error, url)
         elapsed = (self._clock() - started) * 1000
         logger.debug("%s %s: %d, %.0f ms", method, shown_url(url), raw.status_code, elapsed)
         lower = {key.lower(): value for key, value in raw.headers.items()}
@@ -284,15 +300,6 @@ def _new_session(base_url: str | None, pool_size: int, retry: ConnectionRetry) -
     return session
 
 
-def _header_value(name: str, value: str) -> str:
-    if any(character in value for character in "\r\n\0") or not value.isascii():
-        raise ConfigurationError(
-            f"the value for the {name} header has a line break or a character that no header "
-            "can carry; check the key it was made from"
-        )
-    return value
-
-
 def origin(url: str) -> tuple[str, str, int | None]:
     """(scheme, host, port) of a URL, the port filled in for http and https.
 
@@ -332,9 +339,7 @@ def map_request_error(error: Exception, url: str, name: str) -> ImageGenerationE
         case requests.exceptions.Timeout() | urllib3.exceptions.ReadTimeoutError():
             return ProviderTimeoutError(f"{name}: {where} did not answer in time")
         case requests.exceptions.SSLError() | urllib3.exceptions.SSLError():
-            return ProviderUnavailableError(
-                f"{name}: the TLS certificate of {where} was not accepted"
-            )
+            return tls_error(error, where, name)
         case requests.exceptions.ProxyError():
             return ProviderUnavailableError(
                 f"{name}: {where} cannot be reached through the proxy that the environment sets"

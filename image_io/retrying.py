@@ -17,6 +17,8 @@ from typing import Any
 import urllib3.exceptions
 from urllib3.util.retry import Retry
 
+from image_io.trust import certificate_error
+
 logger = logging.getLogger(__name__)
 
 BUSY_STATUSES = frozenset({429, 502, 503, 504})
@@ -34,7 +36,10 @@ class Deadline(threading.local):
 
 
 class ConnectionRetry(Retry):
-    """Repeats a GET whose connection broke, which a kept one may; not one that was slow."""
+    """Repeats a GET whose connection broke, which a kept one may.
+
+    Not one that was slow, or whose server is not to be trusted.
+    """
 
     @classmethod
     def twice(cls) -> ConnectionRetry:
@@ -52,6 +57,8 @@ class ConnectionRetry(Retry):
     def increment(self, *args: Any, **options: Any) -> ConnectionRetry:
         error = options.get("error")
         if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+            raise error
+        if isinstance(error, Exception) and certificate_error(error):
             raise error
         return super().increment(*args, **options)
 

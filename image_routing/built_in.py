@@ -43,6 +43,7 @@ def _make_comfyui(config: Config) -> ImageProvider:
         denied_nodes=config.get_comfyui_denied_nodes(),
         limits=limits,
         preview_method=config.get_comfyui_preview_method(),
+        ca_bundle=config.get("COMFYUI_CA_BUNDLE"),
     )
 
 

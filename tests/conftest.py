@@ -17,8 +17,16 @@ import pytest
 # Imported, not registered as a plugin: an installed copy has registered it already.
 from comfyui.embedded.pytest_plugin import comfyui_server  # noqa: F401
 from config import SETTINGS
+from image_io.trust import VARIABLES as CA_VARIABLES
+from tests.key_watch import KeyWatch, planted
 
+_PLANTED = ("COMFYUI_API_KEY", "COMFY_ORG_API_KEY", "A_STRANGERS_SECRET")
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Whatever a test plants as a key must be told nowhere, in the whole run."""
+    config.pluginmanager.register(KeyWatch(), "key-watch")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -52,10 +60,13 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting and no proxy of the machine reaches a test."""
-    for name in (*(setting.name for setting in SETTINGS), *_PROXY_VARIABLES):
+    """No setting, proxy or certificate of the machine reaches a test."""
+    settings = (setting.name for setting in SETTINGS)
+    for name in (*settings, *_PROXY_VARIABLES, *CA_VARIABLES):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+    for name in _PLANTED:
+        monkeypatch.setenv(name, planted(f"of-{name}"))
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,9 @@ from typing import Any
 from PIL import Image
 
 from image_provider import ProgressUpdate
+from tests.key_watch import planted
 
-KEY = "secret-key-1234"
+KEY = planted("1234")
 DATA = Path(__file__).parent / "data" / "hosted"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import socket
@@ -24,9 +25,12 @@ from image_provider import (
     RateLimitedError,
     WorkflowError,
 )
+from tests.key_watch import planted
 
 BASE = "http://gpu-box:9000/comfy"
 STATS = {"system": {"comfyui_version": "0.26.0"}, "devices": []}
+HUSH = planted("hush")
+HUSH_BASIC = base64.b64encode(f"user:{HUSH}".encode()).decode()
 GRAPH = {"1": {"class_type": "EmptyImage", "inputs": {}}}
 HTML = "<html><title>Some other program</title></html>"
 SMALL = Limits(connect=0.2, read=0.2)
@@ -352,8 +356,8 @@ def test_default_limits_tell_within_five_seconds_that_no_server_is_there():
 @pytest.mark.parametrize(
     ("address", "token", "header"),
     [
-        (BASE, "hush-hush", "Bearer hush-hush"),
-        ("http://user:hush-hush@gpu-box:9000/comfy", None, "Basic dXNlcjpodXNoLWh1c2g="),
+        (BASE, HUSH, f"Bearer {HUSH}"),
+        (f"http://user:{HUSH}@gpu-box:9000/comfy", None, f"Basic {HUSH_BASIC}"),
     ],
 )
 def test_credentials_are_sent_and_never_shown(http, caplog, address, token, header):
@@ -370,12 +374,12 @@ def test_credentials_are_sent_and_never_shown(http, caplog, address, token, head
     assert {call.request.headers["Authorization"] for call in http.calls} == {header}
     told = " ".join([*messages, caplog.text, repr(client.address), str(client.address)])
     assert "gpu-box:9000" in told
-    assert "hush" not in told
+    assert HUSH not in told
     assert header.split()[1] not in told
 
 
 def test_extra_data_with_keys_stays_out_of_logs_and_errors(http, client, caplog):
     http.post(f"{BASE}/prompt", status=500)
     with caplog.at_level(logging.DEBUG), pytest.raises(ImageGenerationError) as caught:
-        client.post_prompt(GRAPH, extra_data={"api_key_comfy_org": "hush-hush"})
-    assert "hush" not in caplog.text + str(caught.value)
+        client.post_prompt(GRAPH, extra_data={"api_key_comfy_org": HUSH})
+    assert HUSH not in caplog.text + str(caught.value)

@@ -31,6 +31,7 @@ from image_provider import (
     WorkflowError,
 )
 from tests.hosted_support import png
+from tests.key_watch import planted
 from tests.web_support import web, whole
 
 assert web  # the fixture
@@ -1044,9 +1045,9 @@ def test_a_provider_without_keys_pickles_and_one_with_a_key_refuses():
     assert (again.server_address, again.model) == ("there:1", "t2i_checkpoint.json")
     again.close()
     for keyed in (
-        ComfyUIProvider("there:1", api_key="secret"),
-        ComfyUIProvider("http://me:secret@there:1"),
-        ComfyUIProvider("there:1", comfy_org_api_key="secret"),
+        ComfyUIProvider("there:1", api_key=planted("token")),
+        ComfyUIProvider(f"http://me:{planted('word')}@there:1"),
+        ComfyUIProvider("there:1", comfy_org_api_key=planted("of-comfy-org")),
     ):
         with keyed, pytest.raises(TypeError, match="do not go into a pickle"):
             pickle.dumps(keyed)

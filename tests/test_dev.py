@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
+import re
 import shutil
 import signal
 import site
@@ -206,6 +208,64 @@ def test_a_module_of_the_project_is_run_with_its_arguments(dev: DevCommand, proj
     make_venv(project)
     (project / "benchmark.py").write_text("import sys; sys.exit(int(sys.argv[1]))", "utf-8")
     assert dev("run", "benchmark", "7").returncode == 7
+
+
+KNOWN = {"name": "good", "version": "1.0", "vulns": []}
+SKIPPED = {"name": "odd", "skip_reason": "not found"}
+FAULTY = {
+    "name": "bad",
+    "version": "2.0",
+    "vulns": [{"id": "PYSEC-1", "fix_versions": ["2.1"]}, {"id": "PYSEC-2", "fix_versions": []}],
+}
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "lines"),
+    [
+        ([KNOWN], 0, []),
+        ([KNOWN, SKIPPED], 0, ["not looked up: odd"]),
+        ([SKIPPED], 0, ["skipped: the list that was reached knows none of the packages"]),
+        (None, 0, ["skipped: the list of known vulnerabilities cannot be reached"]),
+        (
+            [KNOWN, FAULTY],
+            1,
+            [
+                "bad 2.0 has a known vulnerability: PYSEC-1, fixed in 2.1",
+                "bad 2.0 has a known vulnerability: PYSEC-2, fixed in no version yet",
+            ],
+        ),
+    ],
+)
+def test_known_vulnerabilities_fail_the_check_and_a_missing_list_does_not(
+    dev: DevCommand, project: Path, packages, code, lines
+):
+    make_venv(project)
+    for tool in ("ruff", "mypy"):
+        (project / f"{tool}.py").touch()
+    told = "raise SystemExit('no network')"
+    if packages is not None:
+        told = f"import sys; print({json.dumps({'dependencies': packages})!r}); sys.exit({code})"
+    (project / "pip_audit.py").write_text(told, "utf-8")
+    done = dev("check", "--no-tests")
+    assert done.returncode == code
+    assert done.stderr.partition("== pip-audit\n")[2].splitlines() == lines
+
+
+def test_an_answer_of_another_form_is_no_failure_and_is_told(dev: DevCommand, project: Path):
+    make_venv(project)
+    (project / "pip_audit.py").write_text("print('{}')", "utf-8")
+    for tool in ("ruff", "mypy"):
+        (project / f"{tool}.py").touch()
+    done = dev("check", "--no-tests")
+    assert (done.returncode, done.stderr.splitlines()[-1][:8]) == (0, "skipped:")
+
+
+def test_tools_are_pinned_to_one_version_each():
+    for file in ("requirements-dev.txt", "requirements-docs.txt"):
+        lines = (ROOT / file).read_text("utf-8").splitlines()
+        wanted = [line for line in lines if line and not line.startswith(("#", "-r "))]
+        assert wanted
+        assert [line for line in wanted if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal to a group of processes")

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 from PIL import Image
 
 import dev
@@ -31,6 +32,7 @@ from image_generator import ImageGenerator
 from image_provider import ImageGenerationError, ImageGenerationRequest, ImageGenerationResult
 from tests.document_support import ROOT, blocks
 from tests.fakes.hosted_apis import OPENAI, HostedApis
+from tests.tls_support import tls_front
 
 PAGE = ROOT / "docs" / "developers" / "troubleshooting.md"
 KIND = "message:"
@@ -131,6 +133,18 @@ def another_program() -> str:
 def wants_credentials() -> str:
     with answering(401, b"") as address:
         return made_at(address)
+
+
+@message
+def untrusted_certificate() -> str:
+    with EmbeddedServer() as server, tls_front(server.address, trustme.CA()) as front:
+        return made_at(f"https://127.0.0.1:{front.port}")
+
+
+@message
+def wrong_bundle() -> str:
+    Path("bundle.pem").write_text("no certificate", "utf-8")
+    return refusal(lambda: ComfyUIProvider("https://there", ca_bundle="bundle.pem"))
 
 
 @message

@@ -13,6 +13,7 @@ import pytest
 from comfyui.embedded import EmbeddedOptions, EmbeddedServer
 from image_cli import main
 from image_commands.doctor_checks import PACKAGES, diagnose
+from tests.key_watch import planted, tells_a_key
 
 ROOT = Path(__file__).resolve().parent.parent
 NOBODY = "127.0.0.1:9"  # discard: nobody listens there
@@ -104,7 +105,7 @@ def test_one_server_of_several_is_enough(doctor, of_checkpoint):
 
 
 def test_a_hosted_provider_that_stands_in_is_enough(doctor):
-    code, told = doctor(NOBODY, OPENAI_API_KEY="sk-secret")
+    code, told = doctor(NOBODY, OPENAI_API_KEY=planted("of-openai"))
     assert (code, told["would_use"]["provider"]) == (0, "openai")
     assert {entry["name"]: entry["key_set"] for entry in told["providers"]} == {
         "openai": True,
@@ -164,9 +165,11 @@ def test_workflows_of_ones_own_are_looked_at_beside_the_bundled_ones(doctor, com
 
 
 def test_settings_are_told_with_their_source_and_without_secrets(doctor, comfyui_server):
-    Path(".env").write_text("IMAGE_CACHE_DIR=kept\nFAL_KEY=fal-secret\n", "utf-8")
-    _, told = doctor(f"http://me:pw-secret@{comfyui_server.address}", OPENAI_API_KEY="sk-secret")
-    assert "secret" not in json.dumps(told)
+    Path(".env").write_text(f"IMAGE_CACHE_DIR=kept\nFAL_KEY={planted('of-fal')}\n", "utf-8")
+    _, told = doctor(
+        f"http://me:{planted('word')}@{comfyui_server.address}", OPENAI_API_KEY=planted("of-openai")
+    )
+    assert not tells_a_key(json.dumps(told))
     found = {entry["name"]: (entry["value"], entry["from"]) for entry in told["settings"]}
     assert found["COMFYUI_SERVER_ADDRESS"] == (f"…@{comfyui_server.address}", "environment")
     assert found["IMAGE_CACHE_DIR"] == ("kept", ".env")

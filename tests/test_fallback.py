@@ -19,6 +19,7 @@ from image_provider_router import ImageProviderRouter
 from tests.fakes.clock import Clock
 from tests.fakes.hosted_apis import FLUX, OPENAI, POLL, RECORDED, HostedApis
 from tests.fakes.proxy import FaultProxy, http_answer
+from tests.key_watch import planted
 from tests.router_support import attempts
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -279,7 +280,7 @@ def test_after_a_time_limit_one_stands_in_and_no_second(make_router, apis):
 
 def test_warnings_name_both_providers_and_no_prompt_or_key(make_router, nowhere, apis, caplog):
     router = make_router(nowhere)
-    echo = {"detail": "no capacity for 'a red fox' of key-of-bfl"}
+    echo = {"detail": f"no capacity for 'a red fox' of {planted('of-bfl')}"}
     apis.answer(FLUX, 503, echo)
 
     assert router.generate(FOX).provider == "openai"
@@ -290,7 +291,7 @@ def test_warnings_name_both_providers_and_no_prompt_or_key(make_router, nowhere,
     assert said[1].startswith("flux_bfl failed (unavailable): Black Forest Labs answered 503")
     assert "no capacity for" in said[1] and said[1].endswith("; trying openai")
     told = " ".join(r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING)
-    assert "red fox" not in told and "key-of-bfl" not in told
+    assert "red fox" not in told and planted("of-bfl") not in told
 
 
 def test_many_threads_get_their_own_pictures_while_comfyui_goes_away(make_router, nowhere, apis):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from comfyui.embedded import EmbeddedOptions, EmbeddedServer, FailNode, StepGate
 from image_cli import main
+from tests.key_watch import planted
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--size", "64x64", "--steps", "2"]
@@ -329,10 +330,10 @@ def test_the_demo_uses_the_server_that_answers(server, capsys):
 
 
 def test_the_demo_shows_no_password(server, monkeypatch, capsys):
-    monkeypatch.setenv("COMFYUI_SERVER_ADDRESS", f"http://me:secret@{server.address}")
+    monkeypatch.setenv("COMFYUI_SERVER_ADDRESS", f"http://me:{planted('word')}@{server.address}")
     assert main(["demo", "a fox", *SMALL]) == 0
     told = capsys.readouterr()
-    assert "secret" not in told.err + told.out
+    assert planted("word") not in told.err + told.out
 
 
 @pytest.mark.parametrize("address", [NOBODY, "embedded"])

@@ -22,6 +22,7 @@ from image_provider import (
     ProviderUnavailableError,
 )
 from tests.job_support import TimelessToken
+from tests.key_watch import planted
 
 BASE = "http://gpu-box:9000/comfy"
 GRAPH: Any = {
@@ -46,7 +47,9 @@ def finished(*outputs: OutputFile, socket_images: tuple[NodeImage, ...] = ()) ->
 
 
 def fetch(job: FinishedJob, graph: Any = None, seed: int | None = 7) -> list[dict[str, Any]]:
-    client = ComfyUIClient(parse_address("http://user:hush@gpu-box:9000/comfy"), "prefix")
+    client = ComfyUIClient(
+        parse_address(f"http://user:{planted('word')}@gpu-box:9000/comfy"), "prefix"
+    )
     return fetch_images(client, job, graph or GRAPH, seed, TimelessToken())
 
 

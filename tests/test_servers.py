@@ -31,6 +31,9 @@ from image_provider import (
     ProviderUnavailableError,
     WorkflowError,
 )
+from tests.key_watch import planted
+
+HUSH = planted("hush")
 
 STATS = {"system": {"comfyui_version": "0.26.0"}, "devices": [{"name": "cuda:0 A card"}, 1]}
 NO_MODELS: dict[str, object] = {
@@ -197,14 +200,14 @@ def test_when_no_server_can_be_used_every_reason_is_told(http):
     http.get("http://a:1/system_stats", status=401)
     http.get("http://b:1/system_stats", body="<html>", content_type="text/html")
     with (
-        servers_at("http://user:hush@a:1, b:1", token="hush") as servers,
+        servers_at(f"http://user:{HUSH}@a:1, b:1", token=HUSH) as servers,
         pytest.raises(ProviderUnavailableError) as caught,
     ):
         servers.pick()
     told = str(caught.value)
     assert "a:1 wants credentials" in told
     assert "b:1 is not a ComfyUI server" in told
-    assert "hush" not in told
+    assert HUSH not in told
 
 
 def test_wrong_credentials_of_the_only_server_keep_their_kind(http):

@@ -17,6 +17,9 @@ import pytest
 
 from comfyui.address import parse_address
 from comfyui.sockets import JobSocket, SocketLost, SocketPool
+from tests.key_watch import planted
+
+HUSH = planted("hush")
 
 PATIENCE = 10.0
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
@@ -271,9 +274,9 @@ def test_server_that_gives_no_websocket_is_lost_without_a_word_of_the_key(answer
         peer.close()
 
     with peers(serve) as place, pytest.raises(SocketLost) as caught:
-        JobSocket(parse_address(place, "hush-hush"), "prefix-1", PATIENCE)
+        JobSocket(parse_address(place, HUSH), "prefix-1", PATIENCE)
     assert place in str(caught.value)
-    assert "hush" not in str(caught.value)
+    assert HUSH not in str(caught.value)
 
 
 def test_redirect_is_not_followed_since_the_credentials_would_go_along():

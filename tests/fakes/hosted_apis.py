@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.fakes.provider import png
 from tests.hosted_support import answers
+from tests.key_watch import planted
 
 OPENAI = "POST /v1/images/generations"
 FLUX = "POST /v1/flux-2-pro"
@@ -47,9 +48,9 @@ class HostedApis:
     def settings(self) -> dict[str, str]:
         """The settings that lead the providers here."""
         return {
-            "OPENAI_API_KEY": "sk-of-openai",
+            "OPENAI_API_KEY": planted("of-openai"),
             "OPENAI_BASE_URL": f"{self.url}/v1",
-            "BLACK_FOREST_LABS_API_KEY": "key-of-bfl",
+            "BLACK_FOREST_LABS_API_KEY": planted("of-bfl"),
             "BFL_BASE_URL": self.url,
         }
 
