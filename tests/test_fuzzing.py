@@ -5,6 +5,7 @@ A small share of what `python3 dev.py run tests.fuzz` does, with the same inputs
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.fuzzing.target import SECRET, Target, as_json
 from tests.fuzzing.targets import TARGETS
 
 EXAMPLES = 25
-REFUSING = {"prompt_refused", "file_url", "path"}
+REFUSING = {"prompt_refused", "workflow_name", "file_url", "path"}
 """Targets whose good inputs are refused, too: that is what they are about."""
 
 
@@ -49,6 +50,28 @@ def _is_taken(target, seed):
     except target.errors:
         return False
     return True
+
+
+def _resume_line(**images):
+    header, line, *_ = json.loads(TARGETS["resume_lines"].seeds[0])
+    return as_json([header, {**line, **images}])[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("batch_csv", b"prompt,loras\na," + b"[" * 2000),
+        ("cache_total", b"counted=" + b"9" * 5000 + b" entries=1 stores=1\n"),
+        ("resume_lines", _resume_line(images=["x"])),
+        ("resume_lines", _resume_line(images=None)),
+        ("resume_lines", _resume_line(images=["file"])),
+    ],
+)
+def test_crashes_that_are_known_are_there_still(name, data):
+    """Once one is mended, its place goes from the list, and the input to a test of its own."""
+    crash = TARGETS[name].crash_of(data)
+    assert crash is not None
+    assert crash.place in TARGETS[name].unmended
 
 
 def test_each_input_is_another_one_and_comes_again():

@@ -238,7 +238,7 @@ TARGETS = (
         lambda: [_CSV],
         (ConfigurationError, ValueError),
         is_json=False,
-        unmended=("RecursionError in batch_files.py, _csv_lines",),
+        unmended=("RecursionError in batch_files.py, _value",),
     ),
     Target(
         "batch_jsonl",

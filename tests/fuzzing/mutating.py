@@ -69,7 +69,9 @@ _ODD_VALUES: tuple[Any, ...] = (
     ["4", 10**30],
     *_ODD_TEXTS,
 )
-_DEPTHS = (3, 60, 110, 200, 350, 500, 700, 850, 950, 30_000)
+_DEPTHS = (3, 60, 110, 200, 350, 500, 2_000, 8_000, 30_000)
+_NEAR = 700, 300
+"""Levels at which Python gives up in one function and not yet in another: from, and how many."""
 _NEST = re.compile(r'"@nest (\d{1,5}) (list|dict)@"')
 
 Place = tuple[Any, Any]
@@ -159,7 +161,8 @@ def _grow(place: Place, root: list[Any], choices: Choices) -> None:
 
 def _nest(place: Place, root: list[Any], choices: Choices) -> None:
     container, key = place
-    container[key] = f"@nest {choices.one_of(_DEPTHS)} {choices.one_of(('list', 'dict'))}@"
+    depth = choices.one_of((*_DEPTHS, 0)) or _NEAR[0] + choices.below(_NEAR[1])
+    container[key] = f"@nest {depth} {choices.one_of(('list', 'dict'))}@"
 
 
 def _graft(place: Place, root: list[Any], choices: Choices) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import base64
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
+from typing import Any
+
+from requests import Response
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
 
 from image_io.formats import (
     TruncatedImageError,
@@ -13,8 +19,9 @@ from image_io.formats import (
     is_laborious,
     verify_image,
 )
+from image_io.http import HttpSession
 from image_io.pixels import decoded
-from image_io.source_images import file_url_path, load_source
+from image_io.source_images import as_hosts, file_url_path, load_source
 from image_provider import InvalidRequestError
 from tests.fuzzing import seeds
 from tests.fuzzing.target import Target
@@ -44,6 +51,36 @@ def _data_uri(data: bytes) -> None:
         max_bytes=100_000,
         max_pixels=MOST_PIXELS,
     )
+
+
+class _Redirecting(HTTPAdapter):
+    """Sends each request on to the next place of a list, the last one to a picture."""
+
+    def __init__(self, places: list[str]) -> None:
+        super().__init__()
+        self._places = places
+
+    def send(self, request: Any, *args: Any, **options: Any) -> Response:
+        """A redirect or a picture, read as if it had come over a socket."""
+        if self._places:
+            place = self._places.pop(0).encode("utf-8", "surrogateescape").decode("latin-1")
+            raw = HTTPResponse(BytesIO(), {"Location": place}, 302, preload_content=False)
+        else:
+            raw = HTTPResponse(BytesIO(seeds.png()), {}, 200, preload_content=False)
+        return self.build_response(request, raw)
+
+
+def _url(data: bytes) -> None:
+    """A URL, and in the lines below it where its host sends us."""
+    first, *places = data.decode("utf-8", "surrogateescape").split("\n")
+    session = HttpSession("source image", guarded=True)
+    for scheme in ("http://", "https://"):
+        session._session.mount(scheme, _Redirecting(places))
+    load_source(f"http:{first}", session=session, max_side=None)
+
+
+def _hosts(data: bytes) -> None:
+    as_hosts(data.decode("utf-8", "surrogateescape").split(","))
 
 
 def _file_url(data: bytes) -> None:
@@ -88,6 +125,15 @@ def _references() -> list[bytes]:
     ]
 
 
+def _urls() -> list[bytes]:
+    return [
+        b"//example.org/a.png",
+        b"//user:password@[2001:db8::1]:80/a%20b?x=y#z",
+        b"//example.org/a\n../b.png?x\nhttps://cdn.example.org:443/c.png",
+        "//bücher.example/ä.png\n//other.example/ö.png".encode(),
+    ]
+
+
 _REFUSALS = (InvalidRequestError,)
 TARGETS = (
     Target(
@@ -95,6 +141,14 @@ TARGETS = (
     ),
     Target("picture", _picture, seeds.pictures, _REFUSALS, is_json=False),
     Target("data_uri", _data_uri, _data_uris, _REFUSALS, is_json=False),
+    Target("source_url", _url, _urls, _REFUSALS, is_json=False),
+    Target(
+        "source_hosts",
+        _hosts,
+        lambda: [b"localhost:8000,files.lan", b"[::1]:9,10.0.0.1"],
+        (ValueError,),
+        is_json=False,
+    ),
     Target("file_url", _file_url, _references, _REFUSALS, is_json=False),
     Target("path", _path, _references, _REFUSALS, is_json=False),
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from comfyui.claims import read_overrides
 from comfyui.fitting import files_out_of_lists, fit_of
 from comfyui.graph import Graph
+from comfyui.library import WorkflowLibrary
 from comfyui.loading import read_bytes, read_document
 from comfyui.object_info import InputInfo, ObjectInfo
 from comfyui.replacements import left_to_server, read_replacements
@@ -111,6 +115,17 @@ def _look_into(entry: InputInfo) -> None:
     assert entry.match is None or len(entry.match) == 2
 
 
+def _name(data: bytes) -> None:
+    """A workflow's name from a stranger leads to the workflow folder alone."""
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        Path(folder, "inside").mkdir()
+        Path(folder, "outside.json").write_text(json.dumps(seeds.graphs()[0]), encoding="utf-8")
+        Path(folder, "inside", "a.json").write_text(json.dumps(seeds.graphs()[1]), "utf-8")
+        library = WorkflowLibrary(Path(folder, "inside"))
+        loaded = library.load(data.decode("utf-8", "surrogateescape"))
+        assert loaded.graph == seeds.graphs()[1]
+
+
 def _bindings(data: bytes) -> None:
     overrides = read_overrides(parsed(data), "fuzz.bindings.json")
     graph: Any = seeds.graphs()[0]
@@ -146,5 +161,12 @@ TARGETS = (
             {"prompt": "2.text", "width": ["4.width"]},
         ),
         (WorkflowError,),
+    ),
+    Target(
+        "workflow_name",
+        _name,
+        lambda: [b"a.json", b"./x/../a.json", b"a", b"../outside.json", b"/etc/passwd"],
+        (WorkflowError,),
+        is_json=False,
     ),
 )
