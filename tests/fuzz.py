@@ -144,8 +144,11 @@ def fuzz_guided(target: Target, atheris: Any, seconds: float, folder: Path | Non
     """Has Atheris choose the recipes of one target; does not come back."""
     record, watch = Record(target, folder, random.Random(0)), Watch()
     limits = [f"-max_total_time={seconds:.0f}", f"-max_len={4 * _RECIPE_BYTES}", "-timeout=60"]
-    # Without a folder nothing may be written, which is where libFuzzer would put what it finds.
-    artifacts = os.devnull if folder is None else f"{folder}{os.sep}"
+    # libFuzzer writes what it finds, too: a process that dies is beyond us.
+    artifacts = os.devnull
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        artifacts = f"{folder}{os.sep}"
     atheris.Setup(
         ["fuzz", *limits, "-verbosity=0", "-print_final_stats=1", f"-artifact_prefix={artifacts}"],
         lambda recipe: record.run(recipe, watch),

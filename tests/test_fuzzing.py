@@ -19,7 +19,7 @@ from tests.fuzzing.choosing import Choices
 from tests.fuzzing.target import SECRET, Target, as_json
 from tests.fuzzing.targets import TARGETS
 
-EXAMPLES = 25
+EXAMPLES = 35
 REFUSING = {"prompt_refused", "workflow_name", "file_url", "path"}
 """Targets whose good inputs are refused, too: that is what they are about."""
 

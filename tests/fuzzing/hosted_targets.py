@@ -16,7 +16,7 @@ from hosted_providers.provider import HostedProvider
 from hosted_providers.reporting import understood
 from hosted_providers.table import VENDORS
 from image_io.http import HttpSession
-from image_provider import ImageGenerationRequest
+from image_provider import ImageGenerationRequest, ProgressUpdate
 from tests.fuzzing import seeds
 from tests.fuzzing.target import SECRET, Target, as_json, parsed
 
@@ -93,12 +93,16 @@ def _generate(vendor: Vendor, data: bytes) -> None:
         _mount(session, script)
     make = transport._keyed_session
     transport._keyed_session = lambda base_url: _mount(make(base_url), script)  # type: ignore[method-assign]
+    told: list[ProgressUpdate] = []
     try:
-        result = provider.generate(ImageGenerationRequest("a red fox in the snow", seed=4))
+        result = provider.generate(
+            ImageGenerationRequest("a red fox in the snow", seed=4, on_progress=told.append)
+        )
     finally:
         provider.close()
     assert result.success or (result.error and result.error_type)
     assert SECRET not in (result.error or "")
+    assert all(0 <= update.fraction <= 1 for update in told)
     json.dumps(result.metadata)
 
 

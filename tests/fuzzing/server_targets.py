@@ -214,7 +214,7 @@ def _texts(*texts: str) -> Callable[[], list[bytes]]:
 
 TARGETS = (
     Target("events", _events, _conversations, ()),
-    Target("text_frame", _text_frame, _messages, (), is_json=False),
+    Target("text_frame", _text_frame, _messages, ()),
     Target("binary_frame", _binary_frame, _frames, (), is_json=False),
     Target("history", _history, _histories),
     Target("queue", _queue, _queues),
