@@ -18,7 +18,7 @@ from hosted_providers.table import VENDORS
 from image_io.http import HttpSession
 from image_provider import ImageGenerationRequest, ProgressUpdate
 from tests.fuzzing import seeds
-from tests.fuzzing.target import SECRET, Target, as_json, parsed
+from tests.fuzzing.target import SECRET, NotJson, Target, as_json, parsed
 
 MOST_ANSWERS = 60
 """Requests of one generation; one that sends more does not end."""
@@ -48,7 +48,10 @@ class _Script(requests.adapters.HTTPAdapter):
 
     def __init__(self, answers: list[Any]) -> None:
         super().__init__()
-        self._answers = answers
+        try:  # here, where the stack is as low as when they were read
+            self._answers = [_parts(answers, number) for number in range(len(answers) or 1)]
+        except RecursionError as error:
+            raise NotJson from error
         self._sent = 0
 
     def send(self, request: Any, *args: Any, **options: Any) -> requests.Response:
@@ -57,7 +60,7 @@ class _Script(requests.adapters.HTTPAdapter):
             return self._answer(request, 200, {}, seeds.png())
         self._sent += 1
         assert self._sent <= MOST_ANSWERS, "it asks on and on"
-        status, headers, body = _parts(self._answers, self._sent - 1)
+        status, headers, body = self._answers[min(self._sent, len(self._answers)) - 1]
         return self._answer(request, status, headers, body)
 
     def _answer(
@@ -69,7 +72,7 @@ class _Script(requests.adapters.HTTPAdapter):
 
 def _parts(answers: list[Any], number: int) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of an entry [status, headers, body], whatever became of it."""
-    entry = answers[min(number, len(answers) - 1)] if answers else None
+    entry = answers[number] if answers else None
     status, headers, body = entry if isinstance(entry, list) and len(entry) == 3 else (0, {}, entry)
     usable = isinstance(status, int) and 200 <= status <= 599
     told = headers.items() if isinstance(headers, dict) else ()
