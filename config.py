@@ -27,6 +27,13 @@ _FLUX_KEYS = {
 FLUX_HOSTS = tuple(_FLUX_KEYS)
 PREVIEW_METHODS = ("auto", "latent2rgb", "taesd", "none")
 """How ComfyUI draws a picture while it samples (its comfy/cli_args.py)."""
+_LONGEST_SHOWN = 20
+"""Characters of a value that a message repeats: fewer than keys have."""
+
+
+def _not(text: str) -> str:
+    """The value for a message; a long one may be a key in the wrong place."""
+    return f", not {text!r}" if len(text) <= _LONGEST_SHOWN else ""
 
 
 def _no_seconds(text: str) -> str | None:
@@ -34,16 +41,20 @@ def _no_seconds(text: str) -> str | None:
         usable = 0 < float(text) < float("inf")
     except ValueError:
         usable = False
-    return None if usable else f"must be a number of seconds above 0, not {text!r}"
+    return None if usable else f"must be a number of seconds above 0{_not(text)}"
+
+
+def _is_whole(text: str) -> bool:
+    return text.isdecimal() and len(text) < 19  # Python reads no number of thousands of digits
 
 
 def _no_bytes(text: str) -> str | None:
-    return None if text.isdecimal() else f"must be a whole number of bytes, not {text!r}"
+    return None if _is_whole(text) else f"must be a whole number of bytes{_not(text)}"
 
 
 def _no_side(text: str) -> str | None:
-    usable = text.isdecimal() and (int(text) == 0 or int(text) >= 64)
-    return None if usable else f"must be a whole number of pixels from 64, or 0, not {text!r}"
+    usable = _is_whole(text) and (int(text) == 0 or int(text) >= 64)
+    return None if usable else f"must be a whole number of pixels from 64, or 0{_not(text)}"
 
 
 def _no_hosts(text: str) -> str | None:
@@ -81,12 +92,12 @@ def _no_url(text: str) -> str | None:
 
 def _no_preview_method(text: str) -> str | None:
     known = ", ".join(PREVIEW_METHODS)
-    return None if text.lower() in PREVIEW_METHODS else f"must be one of {known}, not {text!r}"
+    return None if text.lower() in PREVIEW_METHODS else f"must be one of {known}{_not(text)}"
 
 
 def _no_flux_host(text: str) -> str | None:
     known = ", ".join(FLUX_HOSTS)
-    return None if text.lower() in FLUX_HOSTS else f"must be one of {known}, not {text!r}"
+    return None if text.lower() in FLUX_HOSTS else f"must be one of {known}{_not(text)}"
 
 
 class Setting(NamedTuple):

@@ -72,18 +72,22 @@ def parse_address(
         raise _unusable(shown, "there is a blank in it")
     parts, port = _split(written if has_scheme else f"http://{_bracketed(written)}", shown)
     if parts.scheme not in ("http", "https"):
-        raise _unusable(shown, f"{parts.scheme}:// is neither http:// nor https://")
+        # With a :// in a password, the user is taken for the scheme.
+        scheme = "…" if "@" in written else parts.scheme
+        raise _unusable(shown, f"{scheme}:// is neither http:// nor https://")
     if not parts.hostname:
         raise _unusable(shown, "there is no host in it")
     if parts.query or parts.fragment or "@" in parts.path:
         raise _unusable(shown, f"it must end before any ? or #; {_ESCAPES}")
     if port is None and not has_scheme:
         port = DEFAULT_PORT
-    return ServerAddress(
-        base_url=f"{parts.scheme}://{_place(parts.hostname, port)}{parts.path.rstrip('/')}",
-        headers=_credentials(parts.username, parts.password, token),
-        ca_bundle=ca_bundle,
-    )
+    base_url = f"{parts.scheme}://{_place(parts.hostname, port)}{parts.path.rstrip('/')}"
+    _split(base_url, shown)  # urlsplit lets a bracket pass behind an @ that it refuses alone
+    try:
+        headers = _credentials(parts.username, parts.password, token)
+    except UnicodeEncodeError:  # its text repeats the password: not `from` it
+        raise _unusable(shown, "user or password has bytes that are no UTF-8 text") from None
+    return ServerAddress(base_url, headers, ca_bundle=ca_bundle)
 
 
 def parse_addresses(
@@ -121,6 +125,7 @@ def _place(host: str, port: int | None) -> str:
 
 
 def _credentials(user: str | None, password: str | None, token: str | None) -> dict[str, str]:
+    """The header that they make; raises UnicodeEncodeError for what is no text."""
     if user or password:
         pair = f"{unquote(user or '')}:{unquote(password or '')}".encode()
         return {"Authorization": f"Basic {base64.b64encode(pair).decode('ascii')}"}

@@ -266,8 +266,8 @@ def batch_entry(picture: Path) -> dict[str, Any] | None:
             if not isinstance(header, dict) or header.get("batch") != _FORMAT:
                 continue
             for entry in map(_parsed, file):
-                images = entry.get("images", ()) if isinstance(entry, dict) else ()
-                if any(image.get("file") == picture.name for image in images):
+                images = entry.get("images") if isinstance(entry, dict) else None
+                if any(image.get("file") == picture.name for image in _dicts(images)):
                     return dict(entry)
     return None
 
@@ -346,7 +346,9 @@ def _read_line(entry: Any, folder: Path) -> tuple[int, ImageGenerationResult]:
     return int(entry["place"]), result
 
 
-def _read_image(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _read_image(entry: Any, folder: Path) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise ValueError("a picture is no object")
     if "file" not in entry:
         return entry
     told = dict(entry)
@@ -356,6 +358,12 @@ def _read_image(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
     if path.stat().st_size != length:
         raise ValueError(f"{path.name} is not as long as it was")
     return StoredImage(told, path, sha256)
+
+
+def _dicts(entries: object) -> list[dict[str, Any]]:
+    """Those of a list that are such: a file that somebody changed may hold anything."""
+    found = entries if isinstance(entries, list) else []
+    return [entry for entry in found if isinstance(entry, dict)]
 
 
 def _unusable(path: Path, error: OSError) -> ConfigurationError:

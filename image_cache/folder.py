@@ -32,7 +32,7 @@ FEWEST_STORES = 4096
 """Stores after which everything is counted anew at the earliest, for the total is about right."""
 _LONGEST_TOTAL = 256
 """Lines of the running total after which they are added up to one."""
-_COUNTED = re.compile(rb"counted=(\d+) entries=(\d+) stores=(\d+)")
+_COUNTED = re.compile(rb"counted=(\d{1,18}) entries=(\d{1,18}) stores=(\d{1,18})")
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def _csv_row(names: list[str], row: list[str]) -> dict[str, Any] | str:
         if cell.strip():
             try:
                 given[name] = _value(name, cell)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return f"{name} is {cell.strip()!r}, which is no {_KINDS[_kind(name)]}"
     return given
 

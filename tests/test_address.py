@@ -120,6 +120,8 @@ def test_repr_has_no_credentials():
         ("h:99999", "cannot be read"),
         ("localhost:1:2", "cannot be read"),
         ("http://[::1", "cannot be read"),
+        ("[::1]:@188]:8188", "cannot be read"),
+        ("http://user:\udce2@h", "no UTF-8 text"),
         ("my host", "a blank"),
         ("h:81\n88", "a blank"),
         ("http://h/?token=x", "before any ?"),
@@ -147,6 +149,8 @@ def test_unusable_address_says_why_and_what_to_write(written, why):
         "user:secret@h h",
         "http://h/?token=secret",
         "ftp://user:secret@h",
+        "http://user:secret\udce2@h",
+        "secret:x://y@h",
     ],
 )
 def test_unusable_address_never_repeats_what_may_be_a_password(written):

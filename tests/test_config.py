@@ -159,6 +159,21 @@ def test_every_setting_that_cannot_be_used_is_told_at_once():
     ]
 
 
+@pytest.mark.parametrize("name", ["IMAGE_CACHE_MAX_BYTES", "IMAGE_SOURCE_MAX_SIDE"])
+def test_a_number_of_thousands_of_digits_cannot_be_used(name):
+    with pytest.raises(ConfigurationError, match=f"{name} .* whole number"):
+        Config({name: "9" * 5000})
+
+
+@pytest.mark.parametrize(
+    "name", ["FLUX_HOST", "COMFYUI_PREVIEW_METHOD", "COMFYUI_SILENCE", "IMAGE_CACHE_MAX_BYTES"]
+)
+def test_a_key_in_the_wrong_setting_is_not_repeated(name):
+    with pytest.raises(ConfigurationError, match=f"{name} .* must be") as caught:
+        Config({name: "sk-1234567890abcdefghij"})
+    assert "sk-" not in str(caught.value)
+
+
 def test_an_unknown_setting_cannot_be_asked_for():
     with pytest.raises(KeyError):
         Config().get("COMFYUI_SERVER_ADRESS")
