@@ -10,12 +10,21 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from image_provider import ConfigurationError
+from setting_checks import (
+    listed,
+    no_bytes,
+    no_choice,
+    no_classes,
+    no_hosts,
+    no_seconds,
+    no_side,
+    no_url,
+)
 
 # FLUX at these hosts, in the order of preference, and the settings that hold a key for each.
 _FLUX_KEYS = {
@@ -27,77 +36,6 @@ _FLUX_KEYS = {
 FLUX_HOSTS = tuple(_FLUX_KEYS)
 PREVIEW_METHODS = ("auto", "latent2rgb", "taesd", "none")
 """How ComfyUI draws a picture while it samples (its comfy/cli_args.py)."""
-_LONGEST_SHOWN = 20
-"""Characters of a value that a message repeats: fewer than keys have."""
-
-
-def _not(text: str) -> str:
-    """The value for a message; a long one may be a key in the wrong place."""
-    return f", not {text!r}" if len(text) <= _LONGEST_SHOWN else ""
-
-
-def _no_seconds(text: str) -> str | None:
-    try:
-        usable = 0 < float(text) < float("inf")
-    except ValueError:
-        usable = False
-    return None if usable else f"must be a number of seconds above 0{_not(text)}"
-
-
-def _is_whole(text: str) -> bool:
-    return text.isdecimal() and len(text) < 19  # Python reads no number of thousands of digits
-
-
-def _no_bytes(text: str) -> str | None:
-    return None if _is_whole(text) else f"must be a whole number of bytes{_not(text)}"
-
-
-def _no_side(text: str) -> str | None:
-    usable = _is_whole(text) and (int(text) == 0 or int(text) >= 64)
-    return None if usable else f"must be a whole number of pixels from 64, or 0{_not(text)}"
-
-
-def _no_hosts(text: str) -> str | None:
-    for entry in _listed(text):
-        try:
-            parts = urlsplit(f"//{entry}")
-            usable = bool(parts.hostname) and parts.port != 0 and parts.netloc == entry
-        except ValueError:
-            usable = False
-        if not usable or any(character in "@*" or character.isspace() for character in entry):
-            # The value is not repeated: what is before an @ may be a password.
-            return "must be hosts or host:port, with commas between, such as localhost:8000"
-    return None
-
-
-def _listed(text: str) -> list[str]:
-    return [entry.strip() for entry in text.split(",") if entry.strip()]
-
-
-def _no_classes(text: str) -> str | None:
-    # A list of nothing would allow nothing, or deny nothing: neither is what somebody meant.
-    what = "must be names of node classes with commas between, such as LoadImage,KSampler*"
-    return None if _listed(text) else f"{what}, not {text!r}"
-
-
-def _no_url(text: str) -> str | None:
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and parts.hostname is not None
-    except ValueError:
-        usable = False
-    # The value is not repeated: it may hold a password.
-    return None if usable else "must be a whole URL, such as https://host/path"
-
-
-def _no_preview_method(text: str) -> str | None:
-    known = ", ".join(PREVIEW_METHODS)
-    return None if text.lower() in PREVIEW_METHODS else f"must be one of {known}{_not(text)}"
-
-
-def _no_flux_host(text: str) -> str | None:
-    known = ", ".join(FLUX_HOSTS)
-    return None if text.lower() in FLUX_HOSTS else f"must be one of {known}{_not(text)}"
 
 
 class Setting(NamedTuple):
@@ -132,7 +70,7 @@ SETTINGS: tuple[Setting, ...] = (
         "COMFYUI_PREVIEW_METHOD",
         None,
         "previews while sampling: auto, latent2rgb, taesd or none; unset = the server's own",
-        _no_preview_method,
+        partial(no_choice, PREVIEW_METHODS),
     ),
     Setting("COMFYUI_DEFAULT_WORKFLOW", "t2i_flux.json", "text-to-image workflow"),
     Setting("COMFYUI_I2I_WORKFLOW", "i2i_flux.json", "image-to-image workflow"),
@@ -141,40 +79,45 @@ SETTINGS: tuple[Setting, ...] = (
         "COMFYUI_ALLOWED_NODES",
         None,
         "classes of nodes that may be run, commas between, * for anything; unset = all",
-        _no_classes,
+        no_classes,
     ),
     Setting(
         "COMFYUI_DENIED_NODES",
         None,
         "classes of nodes that may not be run, likewise; outweighs COMFYUI_ALLOWED_NODES",
-        _no_classes,
+        no_classes,
     ),
-    Setting("COMFYUI_CONNECT_TIMEOUT", "4", "seconds to reach the server", _no_seconds),
-    Setting("COMFYUI_READ_TIMEOUT", "60", "seconds for one answer of the server", _no_seconds),
-    Setting("COMFYUI_QUEUE_TIMEOUT", "3600", "seconds that a job may wait in line", _no_seconds),
-    Setting("COMFYUI_STALL_TIMEOUT", "900", "seconds that a job may stand still", _no_seconds),
-    Setting("COMFYUI_TOTAL_TIMEOUT", "7200", "seconds that a job may take in all", _no_seconds),
-    Setting("COMFYUI_UNREACHABLE_TIMEOUT", "30", "seconds without an answer", _no_seconds),
-    Setting("COMFYUI_SILENCE", "2", "seconds until the server is asked for news", _no_seconds),
-    Setting("COMFYUI_QUEUE_INTERVAL", "5", "seconds between looks at a long queue", _no_seconds),
+    Setting("COMFYUI_CONNECT_TIMEOUT", "4", "seconds to reach the server", no_seconds),
+    Setting("COMFYUI_READ_TIMEOUT", "60", "seconds for one answer of the server", no_seconds),
+    Setting("COMFYUI_QUEUE_TIMEOUT", "3600", "seconds that a job may wait in line", no_seconds),
+    Setting("COMFYUI_STALL_TIMEOUT", "900", "seconds that a job may stand still", no_seconds),
+    Setting("COMFYUI_TOTAL_TIMEOUT", "7200", "seconds that a job may take in all", no_seconds),
+    Setting("COMFYUI_UNREACHABLE_TIMEOUT", "30", "seconds without an answer", no_seconds),
+    Setting("COMFYUI_SILENCE", "2", "seconds until the server is asked for news", no_seconds),
+    Setting("COMFYUI_QUEUE_INTERVAL", "5", "seconds between looks at a long queue", no_seconds),
     Setting("OPENAI_API_KEY", None, "key for OpenAI Images"),
-    Setting("OPENAI_BASE_URL", None, "URL of a compatible server, with /v1", _no_url),
+    Setting("OPENAI_BASE_URL", None, "URL of a compatible server, with /v1", no_url),
     Setting("BLACK_FOREST_LABS_API_KEY", None, "key for FLUX at BFL"),
     Setting("BFL_API_KEY", None, "another name of BLACK_FOREST_LABS_API_KEY"),
-    Setting("BFL_BASE_URL", None, "URL in place of BFL's own", _no_url),
+    Setting("BFL_BASE_URL", None, "URL in place of BFL's own", no_url),
     Setting("FLUX_API_KEY", None, "key for FLUX at FLUX_HOST"),
-    Setting("FLUX_HOST", None, "who serves FLUX: bfl, fal, together or replicate", _no_flux_host),
-    Setting("FAL_KEY", None, "key for FLUX at fal"),
-    Setting("FAL_BASE_URL", None, "URL in place of fal's queue host", _no_url),
-    Setting("TOGETHER_API_KEY", None, "key for FLUX at Together"),
-    Setting("TOGETHER_BASE_URL", None, "URL in place of Together's own, without /v1", _no_url),
-    Setting("REPLICATE_API_TOKEN", None, "token for FLUX at Replicate"),
-    Setting("REPLICATE_BASE_URL", None, "URL in place of Replicate's own, without /v1", _no_url),
     Setting(
-        "HOSTED_JOB_TIMEOUT", "600", "seconds that a call to a hosted model may take", _no_seconds
+        "FLUX_HOST",
+        None,
+        "who serves FLUX: bfl, fal, together or replicate",
+        partial(no_choice, FLUX_HOSTS),
+    ),
+    Setting("FAL_KEY", None, "key for FLUX at fal"),
+    Setting("FAL_BASE_URL", None, "URL in place of fal's queue host", no_url),
+    Setting("TOGETHER_API_KEY", None, "key for FLUX at Together"),
+    Setting("TOGETHER_BASE_URL", None, "URL in place of Together's own, without /v1", no_url),
+    Setting("REPLICATE_API_TOKEN", None, "token for FLUX at Replicate"),
+    Setting("REPLICATE_BASE_URL", None, "URL in place of Replicate's own, without /v1", no_url),
+    Setting(
+        "HOSTED_JOB_TIMEOUT", "600", "seconds that a call to a hosted model may take", no_seconds
     ),
     Setting("IMAGE_CACHE_DIR", "cache/images", "folder of the result cache"),
-    Setting("IMAGE_CACHE_MAX_BYTES", str(1024**3), "size limit of the result cache", _no_bytes),
+    Setting("IMAGE_CACHE_MAX_BYTES", str(1024**3), "size limit of the result cache", no_bytes),
     Setting(
         "IMAGE_SOURCE_ROOTS",
         None,
@@ -185,14 +128,14 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "hosts of your own that source images may come from though they are private: host or "
         "host:port, commas between",
-        _no_hosts,
+        no_hosts,
     ),
     Setting(
         "IMAGE_SOURCE_MAX_SIDE",
         "4096",
         "pixels of the longest side of a source image that is sent; a larger one is scaled down; "
         "0 = as large as it is",
-        _no_side,
+        no_side,
     ),
     Setting("IMAGE_STYLE_TEMPLATES", None, "TOML or JSON file with style templates of your own"),
 )
@@ -356,11 +299,11 @@ class Config:
     def get_comfyui_allowed_nodes(self) -> tuple[str, ...] | None:
         """Classes of nodes that may be run, with * for anything; None for all."""
         value = self.get("COMFYUI_ALLOWED_NODES")
-        return None if value is None else tuple(_listed(value))
+        return None if value is None else tuple(listed(value))
 
     def get_comfyui_denied_nodes(self) -> tuple[str, ...]:
         """Classes of nodes that may not be run, likewise."""
-        return tuple(_listed(self.get("COMFYUI_DENIED_NODES") or ""))
+        return tuple(listed(self.get("COMFYUI_DENIED_NODES") or ""))
 
     def get_image_cache_dir(self) -> str:
         return self._text("IMAGE_CACHE_DIR")
@@ -382,7 +325,7 @@ class Config:
 
     def get_image_source_hosts(self) -> tuple[str, ...]:
         """Hosts, "host" or "host:port", that source images may come from though private."""
-        return tuple(_listed(self.get("IMAGE_SOURCE_HOSTS") or ""))
+        return tuple(listed(self.get("IMAGE_SOURCE_HOSTS") or ""))
 
     def get_image_source_max_side(self) -> int | None:
         """The longest side of a source image that is sent, in pixels; None for no limit."""
