@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from hosted_providers import black_forest_labs, fal, replicate, together
 from hosted_providers.provider import JOB_SECONDS, HostedProvider
+from image_io.source_images import LoadSource
 
 _VENDORS = {
     "bfl": black_forest_labs.VENDOR,
@@ -33,6 +34,7 @@ class FluxProvider(HostedProvider):
         base_url: str | None = None,
         *,
         job_timeout: float = JOB_SECONDS,
+        load_source: LoadSource | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -44,6 +46,7 @@ class FluxProvider(HostedProvider):
             model,
             base_url,
             job_timeout=job_timeout,
+            load_source=load_source,
             clock=clock,
             sleep=sleep,
         )

@@ -22,6 +22,7 @@ from hosted_providers.common import (
 )
 from hosted_providers.provider import JOB_SECONDS, HostedProvider
 from image_io.http import HttpResponse
+from image_io.source_images import LoadSource
 from image_provider import AuthenticationError, ContentRejectedError, ImageGenerationError
 
 _TITLE = "OpenAI Images"
@@ -92,9 +93,17 @@ class OpenAIImagesProvider(HostedProvider):
         model: str | None = None,
         *,
         job_timeout: float = JOB_SECONDS,
+        load_source: LoadSource | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         super().__init__(
-            VENDOR, api_key, model, base_url, job_timeout=job_timeout, clock=clock, sleep=sleep
+            VENDOR,
+            api_key,
+            model,
+            base_url,
+            job_timeout=job_timeout,
+            load_source=load_source,
+            clock=clock,
+            sleep=sleep,
         )

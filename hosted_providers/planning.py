@@ -15,7 +15,7 @@ from hosted_providers.common import Call, InputImage
 from hosted_providers.refusals import check_model_id, refuse_nonsense
 from hosted_providers.sizes import AspectRatios, SourceSize
 from image_io.masks import encode_png, flatten, mask_of, resize_to
-from image_io.source_images import load_source
+from image_io.source_images import LoadSource
 from image_provider import MAX_SEED, ImageGenerationRequest
 
 if TYPE_CHECKING:
@@ -66,11 +66,16 @@ class Plan:
     size: SizeNote | None
 
 
-def make_plan(catalog: Catalog, configured: str | None, request: ImageGenerationRequest) -> Plan:
-    """The plan for a request; raises InvalidRequestError when the model makes no sense of it."""
+def make_plan(
+    catalog: Catalog, configured: str | None, request: ImageGenerationRequest, load: LoadSource
+) -> Plan:
+    """The plan for a request, its pictures read by `load`.
+
+    Raises InvalidRequestError when the model makes no sense of it.
+    """
     model = choose_model(catalog, configured, request)
     refuse_nonsense(catalog, model, request)
-    source, mask, original_size = _load_inputs(model, request)
+    source, mask, original_size = _load_inputs(model, request, load)
     call, size, source_size = _sized(Call(model, request.prompt), request, source, mask)
     adjusted = tuple(_adjusted(model, request))
     taken = {name: getattr(request, name) for name in _OPTIONAL if _is_taken(model, name, request)}
@@ -135,15 +140,15 @@ def _ignored(model: Model, request: ImageGenerationRequest) -> Iterator[Ignored]
 
 
 def _load_inputs(
-    model: Model, request: ImageGenerationRequest
+    model: Model, request: ImageGenerationRequest, load: LoadSource
 ) -> tuple[Image | None, Image | None, tuple[int, int] | None]:
     """The source, the mask, and the size that the source came in."""
     if request.source_image is None:
         return None, None, None
-    source = load_source(request.source_image)
+    source = load(request.source_image, "source image")
     area = None
     if request.mask_image is not None:
-        area = mask_of(source, load_source(request.mask_image, what="mask image"))
+        area = mask_of(source, load(request.mask_image, "mask image"))
     elif model.needs_mask:
         area = mask_of(source)
     return flatten(source), area, source.scaled_from or source.image.size

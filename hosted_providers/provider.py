@@ -31,6 +31,7 @@ from hosted_providers.transport import Transport
 from image_io.formats import inspect_image
 from image_io.http import HttpResponse
 from image_io.polling import poll_until
+from image_io.source_images import LoadSource, source_loader
 from image_provider import (
     FEATURES,
     ConfigurationError,
@@ -78,7 +79,10 @@ class _Work:
 
 
 class HostedProvider(ImageProvider):
-    """A provider behind a vendor's HTTP API; `model` None takes the vendor's default per task."""
+    """A provider behind a vendor's HTTP API; `model` None takes the vendor's default per task.
+
+    `load_source` fetches source images; unless given, by the settings IMAGE_SOURCE_*.
+    """
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class HostedProvider(ImageProvider):
         base_url: str | None,
         *,
         job_timeout: float = JOB_SECONDS,
+        load_source: LoadSource | None = None,
         clock: Callable[[], float],
         sleep: Callable[[float], object],
     ) -> None:
@@ -104,6 +109,7 @@ class HostedProvider(ImageProvider):
         self.model = model or vendor.catalog.text
         self._configured_model = model
         self._vendor = vendor
+        self._load_source = load_source or source_loader()
         if not 0 < job_timeout < math.inf:
             raise ValueError(f"job_timeout must be a number of seconds above 0, not {job_timeout}")
         self._job_timeout = job_timeout
@@ -122,7 +128,9 @@ class HostedProvider(ImageProvider):
         work = _Work()
         failure: ImageGenerationError | None = None
         try:
-            work.plan = make_plan(self._vendor.catalog, self._configured_model, request)
+            work.plan = make_plan(
+                self._vendor.catalog, self._configured_model, request, self._load_source
+            )
             self._report_plan(work.plan, request)
             self._run(work, work.plan, request)
         except ImageGenerationError as error:

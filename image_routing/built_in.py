@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from config import Config
 from image_provider import ConfigurationError, ImageProvider
+
+if TYPE_CHECKING:
+    from image_io.source_images import LoadSource
 
 Factory = Callable[[Config], "ImageProvider | None"]
 """Builds a provider from the settings; None when these have no key for it."""
@@ -47,6 +51,16 @@ def _make_comfyui(config: Config) -> ImageProvider:
     )
 
 
+def _source_loader(config: Config) -> LoadSource:
+    from image_io.source_images import source_loader
+
+    return source_loader(
+        config.get_image_source_roots(),
+        config.get_image_source_hosts(),
+        config.get_image_source_max_side(),
+    )
+
+
 def _make_openai(config: Config) -> ImageProvider | None:
     key = config.get_openai_api_key()
     if key is None:
@@ -57,6 +71,7 @@ def _make_openai(config: Config) -> ImageProvider | None:
         key,
         base_url=config.get("OPENAI_BASE_URL"),
         job_timeout=config.get_seconds("HOSTED_JOB_TIMEOUT"),
+        load_source=_source_loader(config),
     )
 
 
@@ -71,6 +86,7 @@ def _make_flux(host: str, config: Config) -> ImageProvider | None:
         host,
         base_url=config.get(f"{host.upper()}_BASE_URL"),
         job_timeout=config.get_seconds("HOSTED_JOB_TIMEOUT"),
+        load_source=_source_loader(config),
     )
 
 

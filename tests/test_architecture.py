@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "image_routing.built_in": {
         "image_provider",
         "config",
+        "image_io",
         "comfyui",
         "hosted_providers",
         "comfyui_provider",

@@ -7,13 +7,17 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from comfyui.client import Limits
 from comfyui.embedded import EmbeddedOptions, EmbeddedServer, StepGate
 from comfyui_provider import ComfyUIProvider
 from config import Config
+from image_io.masks import encode_png
 from image_provider import AllProvidersFailedError, ImageGenerationRequest
 from image_provider_router import ImageProviderRouter
 from tests.fakes.clock import Clock
@@ -68,6 +72,21 @@ def make_router(apis):
             return router
 
         yield make
+
+
+@pytest.mark.parametrize("provider", ["comfyui", "flux", "openai"])
+def test_settings_that_are_passed_close_local_files_for_every_provider(
+    make_router, comfyui_server, apis, provider
+):
+    Path("fox.png").write_bytes(encode_png(Image.new("RGB", (64, 64))))
+    request = replace(FOX, source_image_url="fox.png", provider=provider)
+
+    closed = make_router(comfyui_server.address, IMAGE_SOURCE_ROOTS="").generate(request)
+
+    assert closed.error_type == "invalid_request" and "not accepted here" in closed.error
+    if provider != "openai":  # whose stand-in reads no forms
+        opened = make_router(comfyui_server.address).generate(request)
+        assert opened.success, opened.error
 
 
 def test_flux_stands_in_for_a_comfyui_that_is_away(make_router, nowhere, apis):
