@@ -249,7 +249,8 @@ def test_the_preview_method_reaches_the_provider_as_comfyui_spells_it(value, met
 
 def test_every_preview_method_is_one_that_the_provider_takes():
     for method in PREVIEW_METHODS:
-        ComfyUIProvider(preview_method=method).close()
+        with closing(ComfyUIProvider(preview_method=method)) as provider:
+            assert provider._extra_data == {"preview_method": method}
 
 
 def test_the_client_id_is_made_once_a_process_unless_it_is_set():

@@ -217,12 +217,17 @@ def test_file_of_endless_parts_is_refused_before_it_is_decoded(data):
 
 
 @pytest.mark.parametrize(
-    "data",
-    [with_scans(80), with_segments(1000), with_chunks(5000), with_blocks(5000)],
+    ("data", "size"),
+    [
+        (with_scans(80), (16, 16)),
+        (with_segments(1000), SIZE),
+        (with_chunks(5000), SIZE),
+        (with_blocks(5000), SIZE),
+    ],
     ids=["scans", "segments", "chunks", "blocks"],
 )
-def test_file_of_many_parts_is_read(data):
-    load_source(data)
+def test_file_of_many_parts_is_read(data, size):
+    assert load_source(data).image.size == size
 
 
 def test_thumbnails_and_what_follows_the_picture_are_no_parts_of_it():
