@@ -41,7 +41,7 @@ from comfyui.servers import Servers
 from comfyui.source_upload import OwnFile, prepare
 from comfyui.status import ServerStatus, server_status
 from comfyui.ui_format import is_ui_format
-from comfyui.workflow import Workflow
+from comfyui.workflow import Hashes, Workflow
 from image_io.source_images import (
     FROM_SETTINGS,
     Hosts,
@@ -347,23 +347,23 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
 
         The content is that of the file and of the bindings file beside it.
         """
-        name, model, is_embedded = self._chooser.name_for(request), request.model, False
-        content = bindings = None
+        model, is_embedded = request.model, False
+        hashes: Hashes | None = None
         try:
             placement = Placement(self._servers, self._order(request), self._on_missing)
             server = self._servers.pick(placement.fit)
             is_embedded = server.is_embedded
             choice = placement.choice_on(server)
-            name, model = choice.name, choice.model
+            model, hashes = choice.model, choice.workflow.hashes
         except ImageGenerationError as error:
             logger.debug("identified without a server: %s", error)
-        with suppress(WorkflowError):  # `generate` tells what is wrong with it
-            content, bindings = self.library.content_hash(name), self.library.bindings_hash(name)
+            with suppress(WorkflowError):  # `generate` tells what is wrong with it
+                hashes = self.library.hashes(self._chooser.name_for(request))
         return {
             "provider": self.provider_name,
             "model": model,
-            "workflow": content,
-            "bindings": bindings,
+            "workflow": hashes.workflow if hashes else None,
+            "bindings": hashes.bindings if hashes else None,
             "server": EMBEDDED if is_embedded else None,
         }
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from comfyui.library import WorkflowLibrary
 from comfyui.object_info import ObjectInfo
+from comfyui.remembering import Remembered
 from comfyui.validation import WorkflowProblem
 from comfyui.workflow import Workflow
 from image_provider import ImageGenerationRequest, WorkflowError
@@ -68,6 +69,7 @@ class WorkflowChooser:
     def __init__(self, library: WorkflowLibrary, configured: dict[str, str]) -> None:
         self._library = library
         self._configured = configured
+        self._missing = Remembered[Workflow, list[WorkflowProblem]]()
 
     def name_for(self, request: ImageGenerationRequest) -> str:
         """The workflow that is tried first."""
@@ -91,7 +93,9 @@ class WorkflowChooser:
             if request.model in checkpoints and request.model not in diffusion_models:
                 return self._checkpoint(mode, request.model, [])
             return chosen
-        missing = _missing_models(workflow, object_info)
+        missing = self._missing.get(
+            object_info, workflow, lambda: _missing_models(workflow, object_info)
+        )
         if not missing:
             return chosen
         if not checkpoints:

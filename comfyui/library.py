@@ -7,13 +7,13 @@ read when it is asked for, so that a changed one counts at once. Knows no server
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from comfyui.object_info import ObjectInfo
-from comfyui.workflow import BINDINGS_SUFFIX, Workflow
+from comfyui.remembering import Remembered
+from comfyui.workflow import BINDINGS_SUFFIX, Hashes, Workflow, WorkflowFile
 from image_provider import WorkflowError
 
 WORKFLOW_SUFFIXES = (".json", ".png", ".webp", ".jpg", ".jpeg")
@@ -31,6 +31,7 @@ class WorkflowLibrary:
         """A relative folder is looked for here first, then beside the installed code."""
         self._folder = Path(folder)
         self.allow_absolute = allow_absolute
+        self._loaded = Remembered[tuple[Path, Hashes], Workflow]()
 
     @property
     def folder(self) -> Path:
@@ -50,22 +51,17 @@ class WorkflowLibrary:
         Nodes of an editor file that the server lacks stay in it: whoever runs the workflow may do
         without them.
         """
-        return Workflow.from_file(self._path(name), object_info, keep_unknown=True)
+        file = WorkflowFile.read(self._path(name))
+        if object_info is None:
+            return file.workflow(keep_unknown=True)
+        key = file.path, file.hashes
+        return self._loaded.get(
+            object_info, key, lambda: file.workflow(object_info, keep_unknown=True)
+        )
 
-    def content_hash(self, name: str) -> str:
-        """SHA-256 of the workflow file, in hex; raises WorkflowError when it cannot be read."""
-        return self._hash(name, self._path(name))
-
-    def bindings_hash(self, name: str) -> str | None:
-        """The same of the bindings file beside it; None when there is none."""
-        path = _bindings_of(self._path(name))
-        return self._hash(name, path) if path.exists() else None
-
-    def _hash(self, name: str, path: Path) -> str:
-        try:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise self._refused(name, f"{path.name} cannot be read ({error.strerror})") from error
+    def hashes(self, name: str) -> Hashes:
+        """Of the workflow file and its bindings file; raises WorkflowError as `load` does."""
+        return WorkflowFile.read(self._path(name)).hashes
 
     def names(self) -> list[str]:
         """The workflow files in the folder and below, as `load` takes them."""
@@ -85,10 +81,12 @@ class WorkflowLibrary:
 
     def _confined(self, name: str) -> Path:
         self._refuse_by_itself(name)
-        path = self.folder / name
-        self._refuse_outside(name, path)
+        folder = self.folder
+        path = folder / name
+        self._refuse_outside(name, path, folder)
         self._existing(name, path)
-        self._refuse_outside(name, _bindings_of(path))
+        if os.path.lexists(beside := _bindings_of(path)):
+            self._refuse_outside(name, beside, folder)
         return path
 
     def _existing(self, name: str, path: Path) -> Path:
@@ -113,10 +111,11 @@ class WorkflowLibrary:
                     name, f"{_NO_NAME}: on Windows {_shown(part)} is something else"
                 )
 
-    def _refuse_outside(self, name: str, path: Path) -> None:
+    def _refuse_outside(self, name: str, path: Path, folder: Path) -> None:
         try:
-            inside = path.resolve().is_relative_to(self.folder.resolve())
-        except (OSError, ValueError, RuntimeError) as error:
+            # Both at half the cost of `Path.resolve`, which each look into the cache waits for.
+            inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+        except (OSError, ValueError) as error:
             raise self._refused(name, _NO_NAME) from error
         if not inside:
             raise self._refused(name, _LEADS_OUT)

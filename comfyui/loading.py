@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -46,13 +47,8 @@ class _DuplicateKeyError(ValueError):
     """A JSON object has a key twice; the key is the argument."""
 
 
-def read_file(
-    path: Path, object_info: ObjectInfo | None, max_bytes: int, *, keep_unknown: bool = False
-) -> Graph:
-    """The graph in a file; raises WorkflowError naming file and place.
-
-    `keep_unknown` leaves the nodes of an editor file in it that the server lacks.
-    """
+def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of a workflow file; raises WorkflowError naming it when it cannot be read."""
     try:
         if path.is_dir():
             raise _error(path.name, f"there is no such file: {path} is a folder; name a file in it")
@@ -61,7 +57,31 @@ def read_file(
         data = _read(path, max_bytes)
     except OSError as error:
         raise _error(path.name, f"the file cannot be read: {error.strerror}") from error
-    return read_bytes(data, object_info, path.name, max_bytes, keep_unknown=keep_unknown)
+    _check_size(data, path.name, max_bytes)
+    return data
+
+
+def read_beside(path: Path) -> bytes | None:
+    """The content of a file that may be there beside a workflow; None when it is not.
+
+    Raises WorkflowError naming it when it cannot be read, or has more than MAX_BYTES.
+    """
+    try:
+        data = _read(path, MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _error(path.name, error.strerror or "it cannot be read") from error
+    _check_size(data, path.name, MAX_BYTES)
+    return data
+
+
+def parse(data: bytes, source: str | None) -> object:
+    """The JSON in a file's content; `source` is the file's name for messages.
+
+    Raises WorkflowError, naming file and place, for anything that is none.
+    """
+    return _parse(_decode(data, source), source)
 
 
 def read_bytes(
@@ -74,27 +94,8 @@ def read_bytes(
 ) -> Graph:
     """The graph in a file's content; `source` is the file's name for messages."""
     _check_size(data, source, max_bytes)
-    if is_picture(data):
-        document = _from_picture(data, source, max_bytes)
-    else:
-        document = _parse(_decode(data, source), source)
+    document = _from_picture(data, source, max_bytes) if is_picture(data) else parse(data, source)
     return read_document(document, object_info, source, keep_unknown=keep_unknown)
-
-
-def read_beside(path: Path, suffix: str) -> object | None:
-    """The JSON in the file of another suffix beside a workflow; None when there is none.
-
-    Raises WorkflowError naming that file when it cannot be read, or has more than MAX_BYTES.
-    """
-    beside = path.with_suffix(suffix)
-    try:
-        data = _read(beside, MAX_BYTES)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _error(beside.name, error.strerror or "it cannot be read") from error
-    _check_size(data, beside.name, MAX_BYTES)
-    return _parse(_decode(data, beside.name), beside.name)
 
 
 def read_document(
@@ -153,15 +154,17 @@ def _from_picture(data: bytes, source: str | None, max_bytes: int) -> object:
     *others, last = texts
     for text in others:
         with suppress(WorkflowError):
-            document = _parse(_decode(text, source), source)
+            document = parse(text, source)
             if document and isinstance(document, dict):
                 return document
-    return _parse(_decode(last, source), source)
+    return parse(last, source)
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
     with path.open("rb") as file:
-        return file.read(max_bytes + 1)
+        # A read of so many bytes makes room for all of them first.
+        is_small = os.fstat(file.fileno()).st_size <= max_bytes
+        return file.read() if is_small else file.read(max_bytes + 1)
 
 
 def _check_size(data: bytes, source: str | None, max_bytes: int) -> None:

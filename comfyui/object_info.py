@@ -141,7 +141,10 @@ class NodeInfo:
 
 
 class ObjectInfo(Mapping[str, NodeInfo]):
-    """The classes of nodes that a server has, by class_type."""
+    """The classes of nodes that a server has, by class_type; equal to itself alone."""
+
+    __eq__ = object.__eq__  # Mapping's would read every class
+    __hash__ = object.__hash__
 
     def __init__(self, classes: Mapping[str, Mapping[str, Any]]) -> None:
         self._classes = classes

@@ -6,8 +6,10 @@ Look-ups along the graph are in `comfyui/graph.py`. Knows nothing of sockets, pr
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,52 @@ if TYPE_CHECKING:
 BINDINGS_SUFFIX = ".bindings.json"
 
 
+@dataclass(frozen=True)
+class Hashes:
+    """SHA-256 in hex of a workflow file and of the bindings file beside it, None without one."""
+
+    workflow: str
+    bindings: str | None
+
+
+@dataclass(frozen=True, repr=False)
+class WorkflowFile:
+    """What a workflow file and the bindings file beside it held when they were read."""
+
+    path: Path
+    data: bytes
+    bindings: bytes | None
+    hashes: Hashes
+
+    @classmethod
+    def read(cls, path: Path, max_bytes: int = loading.MAX_BYTES) -> WorkflowFile:
+        """Raises WorkflowError, naming the file, when one of them cannot be read."""
+        data = loading.read_file(path, max_bytes)
+        bindings = loading.read_beside(path.with_suffix(BINDINGS_SUFFIX))
+        beside = None if bindings is None else _hash(bindings)
+        return cls(path, data, bindings, Hashes(_hash(data), beside))
+
+    def workflow(
+        self,
+        object_info: ObjectInfo | None = None,
+        *,
+        max_bytes: int = loading.MAX_BYTES,
+        keep_unknown: bool = False,
+    ) -> Workflow:
+        """The workflow in it, as `Workflow.from_file` tells."""
+        name, unknown = self.path.name, keep_unknown
+        graph = loading.read_bytes(self.data, object_info, name, max_bytes, keep_unknown=unknown)
+        overrides = None
+        if self.bindings is not None:
+            beside = self.path.with_suffix(BINDINGS_SUFFIX).name
+            overrides = read_overrides(loading.parse(self.bindings, beside), beside)
+        return Workflow(graph, name, overrides, self.hashes)
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 class Workflow:
     """An API-format graph and where it came from; `source` is a file name for messages, or None."""
 
@@ -33,11 +81,16 @@ class Workflow:
         graph: Graph,
         source: str | None = None,
         overrides: Mapping[str, Sequence[str]] | None = None,
+        hashes: Hashes | None = None,
     ) -> None:
-        """`overrides` are the places ("6.text") that the user names for a parameter."""
+        """`overrides` are the places ("6.text") that the user names for a parameter.
+
+        `hashes` are those of the files that it comes from.
+        """
         self._graph = loading.copy_graph(graph)
         self.source = source
         self.overrides = dict(overrides or {})
+        self.hashes = hashes
 
     @classmethod
     def from_file(
@@ -56,13 +109,8 @@ class Workflow:
         {"prompt": ["6.text"]}. Raises WorkflowError, naming file and place, for anything that is
         no workflow.
         """
-        path = Path(path)
-        graph = loading.read_file(path, object_info, max_bytes, keep_unknown=keep_unknown)
-        beside = loading.read_beside(path, BINDINGS_SUFFIX)
-        if beside is None:
-            return cls(graph, path.name)
-        name = path.with_suffix(BINDINGS_SUFFIX).name
-        return cls(graph, path.name, read_overrides(beside, name))
+        file = WorkflowFile.read(Path(path), max_bytes)
+        return file.workflow(object_info, max_bytes=max_bytes, keep_unknown=keep_unknown)
 
     @classmethod
     def from_dict(cls, data: object, object_info: ObjectInfo | None = None) -> Workflow:

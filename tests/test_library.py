@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 
 from comfyui.library import WorkflowLibrary
+from comfyui.object_info import ObjectInfo
 from image_provider import WorkflowError
 
 GRAPH = {"1": {"class_type": "SaveImage", "inputs": {}, "_meta": {"title": "x"}}}
@@ -58,7 +61,7 @@ def test_the_names_are_those_that_load_takes(library):
     ],
 )
 def test_other_names_are_refused_with_what_there_is(library, name, why):
-    for ask in (library.load, library.content_hash):
+    for ask in (library.load, library.hashes):
         with pytest.raises(WorkflowError) as caught:
             ask(name)
         assert why in str(caught.value)
@@ -113,7 +116,7 @@ def test_a_bindings_file_that_is_a_link_out_of_the_folder_is_refused(library, tm
     beside = tmp_path / "flows" / "a.bindings.json"
     beside.unlink()
     beside.symlink_to(tmp_path / "secret.json")
-    for ask in (library.load, library.bindings_hash):
+    for ask in (library.load, library.hashes):
         with pytest.raises(WorkflowError, match="leads out"):
             ask("a.json")
 
@@ -137,19 +140,45 @@ def test_absolute_paths_are_taken_when_they_are_allowed(tmp_path, library):
 
 
 def test_a_changed_file_counts_at_once(library, tmp_path):
-    before = library.content_hash("a.json")
+    before = library.hashes("a.json").workflow
     changed = json.dumps(GRAPH | {"2": GRAPH["1"]}).encode()
     (tmp_path / "flows" / "a.json").write_bytes(changed)
     assert library.load("a.json").graph.keys() == {"1", "2"}
-    assert library.content_hash("a.json") == hashlib.sha256(changed).hexdigest() != before
+    assert library.hashes("a.json").workflow == hashlib.sha256(changed).hexdigest() != before
+
+
+def test_a_workflow_is_parsed_once_for_the_same_files_and_lists(library, tmp_path):
+    info = ObjectInfo.from_dict({})
+    first = library.load("a.json", info)
+    assert library.load("a.json", info) is first
+    assert library.load("a.json", ObjectInfo.from_dict({})) is not first
+    beside = tmp_path / "flows" / "a.bindings.json"
+    beside.write_text('{"prompt": ["1.text"]}', encoding="utf-8")
+    bound = library.load("a.json", info)
+    assert bound.overrides == {"prompt": ["1.text"]}
+    (tmp_path / "flows" / "a.json").write_text(json.dumps(GRAPH | {"2": GRAPH["1"]}), "utf-8")
+    changed = library.load("a.json", info)
+    assert (changed.graph.keys(), changed.overrides) == ({"1", "2"}, bound.overrides)
+
+
+def test_what_is_remembered_goes_with_the_lists_and_does_not_pile_up(library, tmp_path):
+    info, seen = ObjectInfo.from_dict({}), []
+    for number in range(200):
+        (tmp_path / "flows" / f"{number}.json").write_text(json.dumps(GRAPH), encoding="utf-8")
+        seen.append(weakref.ref(library.load(f"{number}.json", info)))
+    gc.collect()
+    assert 0 < sum(workflow() is not None for workflow in seen) < 100
+    del info
+    gc.collect()
+    assert not any(workflow() for workflow in seen)
 
 
 def test_a_bindings_file_has_a_content_of_its_own(library, tmp_path):
     beside = tmp_path / "flows" / "a.bindings.json"
     beside.write_bytes(b'{"prompt": ["1.text"]}')
-    assert library.bindings_hash("a.json") == hashlib.sha256(beside.read_bytes()).hexdigest()
+    assert library.hashes("a.json").bindings == hashlib.sha256(beside.read_bytes()).hexdigest()
     beside.unlink()
-    assert library.bindings_hash("a.json") is None
+    assert library.hashes("a.json").bindings is None
 
 
 def test_a_relative_folder_is_here_first_and_then_beside_the_installed_code(tmp_path):

@@ -221,7 +221,7 @@ def test_the_default_workflow_is_kept_where_a_server_has_its_models():
             assert rig.number_of(result) == 1
             assert result.metadata["workflow"] == "t2i_flux.json"
             identity = rig.provider.cache_identity(request())
-            assert identity["workflow"] == rig.provider.library.content_hash("t2i_flux.json")
+            assert identity["workflow"] == rig.provider.library.hashes("t2i_flux.json").workflow
             built = rig.provider.build_workflow(request())
             assert "UNETLoader" in {entry["class_type"] for entry in built.values()}
         rig.proxies[1].switch_to("127.0.0.1:1")
