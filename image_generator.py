@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from config import Config
 from image_batches import BatchCallback, run_batch
 from image_batches.pickling import PerProcess, packed, unpacked
-from image_cache import ImageCache, cache_key
+from image_cache import ImageCache, StoredResult, cache_key
 from image_provider import (
     DEFAULT_SIZE,
     MASK_KEY,
@@ -41,8 +41,8 @@ UseCache = bool | Literal["any"]
 _NO_PIXELS = frozenset(
     {"on_progress", "from_template", "provider", "source_image_url", "mask_image_url"}
 )
-_KEY_FORM = 2
-"""Part of every key: to be raised when the same request comes to mean other pixels."""
+_KEY_FORM = 3
+"""Part of every key: to be raised when a request comes to mean other pixels, or entries change."""
 _FURTHER_FIELDS = frozenset(field.name for field in fields(ImageGenerationRequest)) - {
     "prompt",
     "style",
@@ -217,8 +217,6 @@ class ImageGenerator:
         key = _key(candidates[0], hashes)
         kept = self._cache.load(key) if key is not None else None
         if kept is not None:
-            kept.metadata = {**(kept.metadata or {}), "cached": True}
-            kept.metadata.pop("attempts", None)  # they were those of another day
             _tell_done(request)
             return kept
         result = self.router.generate(request)
@@ -242,7 +240,7 @@ class ImageGenerator:
             if candidate.provider.provider_name == result.provider:
                 key = _key(candidate, hashes)
                 if key is not None and (number > 0 or key == asked):
-                    self._cache.store(key, result)
+                    self._cache.store(key, _of_another_day(result))
                 return
 
 
@@ -250,9 +248,18 @@ def _as_called(
     result: ImageGenerationResult, request: ImageGenerationRequest
 ) -> ImageGenerationResult:
     """The result with the caller's own request in its recipe, before template, routing or cache."""
-    if result.recipe:
+    if isinstance(result, StoredResult):
+        result.request = request.to_plain()
+    elif result.recipe:
         result.recipe = {**result.recipe, "request": request.to_plain()}
     return result
+
+
+def _of_another_day(result: ImageGenerationResult) -> ImageGenerationResult:
+    """A result as it is when it comes out of the cache: who was asked in vain counts no more."""
+    metadata = {**(result.metadata or {}), "cached": True}
+    metadata.pop("attempts", None)
+    return replace(result, metadata=metadata)
 
 
 def _tell_done(request: ImageGenerationRequest) -> None:
@@ -281,15 +288,16 @@ def _with_loaded_images(
     They keep their size: the provider scales them down, and says so. None for hashes when a URL
     cannot be fetched here: a provider may still get it, as ComfyUI's does those of its own server.
     """
+    given = ((key, getattr(request, key)) for key in (SOURCE_KEY, MASK_KEY))
+    references = {key: reference for key, reference in given if reference is not None}
+    if not references:
+        return request, {}
     from image_io.source_images import source_loader
 
     hosts, max_side = config.get_image_source_hosts(), config.get_image_source_max_side()
     load = source_loader(config.get_image_source_roots(), hosts, max_side=None)
     extra, hashes = dict(request.extra), {}
-    for key in (SOURCE_KEY, MASK_KEY):
-        reference = getattr(request, key)
-        if reference is None:
-            continue
+    for key, reference in references.items():
         try:
             loaded = load(reference, key.replace("_", " "))
         except ImageGenerationError as error:

@@ -4,7 +4,8 @@
 
 First a hit ÷ `Path.read_bytes` of its picture, for pictures of several sizes (random bytes, with
 the metadata and recipe of a real generation), as they come from the system's own cache of files;
-and the same for the first hit in a while, which also notes that the entry was used.
+and the same for the first hit in a while, which also notes that the entry was used. Then the same
+of `generate` as a whole, which finds out what its request comes to before it looks.
 Then looking up, finding nothing and storing in caches of 10, 1,000 and 100,000 entries ÷ the same
 in the smallest, by their medians; and counting all entries, which storing does once in as many
 stores as there are entries, as a share of each store. All run by turns, so that a busy machine
@@ -29,7 +30,7 @@ from image_cache.folder import FEWEST_STORES, entries, path_of, write_total
 from image_generator import ImageGenerator
 from image_provider import ImageGenerationResult
 
-MEGABYTES = (0.5, 1, 2, 4, 8)
+MEGABYTES = (0.25, 0.5, 1, 2, 4, 8)
 ENTRIES = (10, 1_000, 100_000)
 TURNS = 201
 STORES = 300
@@ -69,7 +70,7 @@ def compare_hits(folder: Path, made: ImageGenerationResult) -> None:
         again, first = (hits(cache, key, entry, age) for age in (0, 3600))
         read, hit = (statistics.median(column) for column in zip(*again, strict=True))
         print(
-            f"{size:4} MB  {read * 1e6:6.0f} µs   {hit * 1e6:6.0f} µs   "
+            f"{size:4.2f} MB  {read * 1e6:6.0f} µs   {hit * 1e6:6.0f} µs   "
             f"{ratios([own / least for least, own in again])}   "
             f"{statistics.median(own / least for least, own in first):.2f}"
         )
@@ -84,6 +85,27 @@ def hits(cache: ImageCache, key: str, entry: Path, age: float) -> list[tuple[flo
         read = seconds((entry / "1.png").read_bytes)
         times.append((read, seconds(lambda: cache.load(key))))
     return times
+
+
+def compare_generate(folder: Path) -> None:
+    """A hit of `generate` ÷ reading the picture of 1024×1024 pixels that it gives."""
+    settings = {"COMFYUI_SERVER_ADDRESS": "embedded", "IMAGE_CACHE_DIR": str(folder)}
+    with ImageGenerator(Config(settings, env_file=None)) as generator:
+
+        def generate() -> ImageGenerationResult:
+            return generator.generate("a red fox in the snow", steps=1, seed=1)
+
+        generate().raise_for_error()
+        (picture,) = folder.glob("*/*/1.png")
+        times = []
+        for _ in range(TURNS):
+            read = seconds(picture.read_bytes)
+            times.append((read, seconds(generate)))
+        assert (generate().metadata or {})["cached"]
+        size = picture.stat().st_size / 1024 / 1024
+    read, hit = (statistics.median(column) for column in zip(*times, strict=True))
+    told = ratios([own / least for least, own in times])
+    print(f"{size:4.2f} MB  {read * 1e6:6.0f} µs   {hit * 1e6:6.0f} µs   {told}   by generate()")
 
 
 def ratios(values: list[float]) -> str:
@@ -151,6 +173,7 @@ def main() -> None:
     made = example()
     with tempfile.TemporaryDirectory() as folder:
         compare_hits(Path(folder, "hits"), made)
+        compare_generate(Path(folder, "generated"))
         compare_numbers(Path(folder), numbers, made)
 
 

@@ -2,6 +2,9 @@
 
 Owns what an entry holds, the checks of what is read back, and that no credential is written into
 it. Knows nothing of other entries, of keys and of the size limit.
+
+The first line of an `entry.json` has what gives the pictures, and a checksum of all other lines:
+metadata and recipe, which are parsed when somebody asks for them.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import os
 import re
 import zlib
 from collections.abc import Mapping
+from dataclasses import fields
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -56,20 +61,29 @@ def write_entry(folder: str, result: ImageGenerationResult) -> int:
     """
     images = [_write_image(folder, n, image) for n, image in enumerate(result.images, start=1)]
     size: int = sum(image["file_size"] for image in images)
-    entry = {
-        "provider": result.provider,
-        "model": result.model,
+    rest = {
         "metadata": _without_secrets(result.metadata),
         "recipe": _without_secrets(_without_references(result.recipe)),
-        "images": images,
     }
-    # What JSON cannot hold is told by its type alone: it is not needed to give the pictures.
-    text = json.dumps(
-        entry, indent=2, skipkeys=True, default=lambda value: f"<{type(value).__name__}>"
-    )
-    data = text.encode("ascii")
+    lines = "\n" + _json(rest, indent=2).removeprefix("{\n")
+    first = {
+        "provider": result.provider,
+        "model": result.model,
+        "images": images,
+        "rest": zlib.crc32(lines.encode("ascii")),
+    }
+    data = (_json(first).removesuffix("}") + "," + lines).encode("ascii")
     _write(os.path.join(folder, ENTRY), data)
     return size + len(data)
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    # What JSON cannot hold is told by its type alone: it is not needed to give the pictures.
+    return json.dumps(value, indent=indent, skipkeys=True, default=_type_alone)
+
+
+def _type_alone(value: object) -> str:
+    return f"<{type(value).__name__}>"
 
 
 def _write_image(folder: str, number: int, image: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,21 +158,60 @@ def _lasting_url(url: Any) -> Any:
 # Reading
 
 
-def read_entry(folder: str) -> tuple[ImageGenerationResult, float]:
+class StoredResult(ImageGenerationResult):
+    """A result out of an entry; its metadata and recipe are parsed when somebody asks for them.
+
+    They are most of the text, and who shows a picture needs neither.
+    """
+
+    request: dict[str, Any] | None = None
+    """What stands in the recipe in place of the request that was stored, if it is set before."""
+    _rest = "{}"
+
+    @classmethod
+    def of(cls, images: list[dict[str, Any]], first: dict[str, Any], rest: str) -> StoredResult:
+        """A result by the first line of an entry and by its other lines."""
+        result = cls(True, images, first["provider"], first["model"])
+        del result.metadata, result.recipe  # the properties below stand behind them
+        result._rest = rest
+        return result
+
+    def __eq__(self, other: object) -> bool:
+        """As results that were made are equal to each other."""
+        return _made(self) == (_made(other) if isinstance(other, StoredResult) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def metadata(self) -> dict[str, Any] | None:  # type: ignore[override]
+        metadata: dict[str, Any] | None = self._told["metadata"]
+        return metadata
+
+    @cached_property
+    def recipe(self) -> dict[str, Any] | None:  # type: ignore[override]
+        recipe: dict[str, Any] | None = self._told["recipe"]
+        if recipe and self.request is not None:
+            return {**recipe, "request": self.request}
+        return recipe
+
+    @cached_property
+    def _told(self) -> Any:
+        return _DECODER.decode("{" + self._rest)
+
+
+def _made(result: StoredResult) -> ImageGenerationResult:
+    told = {field.name: getattr(result, field.name) for field in fields(result)}
+    return ImageGenerationResult(**told)
+
+
+def read_entry(folder: str) -> tuple[StoredResult, float]:
     """The result in a folder, its bytes checked, and when it was used last (seconds since 1970).
 
     Raises one of BROKEN when it is not as it was written.
     """
-    entry, used = _told(folder)
-    result = ImageGenerationResult(
-        success=True,
-        images=[_image(folder, told) for told in entry["images"]],
-        provider=entry["provider"],
-        model=entry["model"],
-        metadata=entry["metadata"],
-        recipe=entry["recipe"],
-    )
-    return result, used
+    first, rest, used = _told(folder)
+    images = [_image(folder, told) for told in first["images"]]
+    return StoredResult.of(images, first, rest), used
 
 
 def _image(folder: str, told: dict[str, Any]) -> dict[str, Any]:
@@ -171,8 +224,8 @@ def _image(folder: str, told: dict[str, Any]) -> dict[str, Any]:
 def verify_entry(folder: str) -> None:
     """Reads an entry whole and compares it with its SHA-256; raises one of BROKEN."""
     result, _ = read_entry(folder)
-    entry, _ = _told(folder)
-    for image, kept in zip(result.images, entry["images"], strict=True):
+    first, _, _ = _told(folder)
+    for image, kept in zip(result.images, first["images"], strict=True):
         if hashlib.sha256(image["bytes"]).hexdigest() != kept["sha256"]:
             raise ValueError(f"{kept['file']} is not what was stored")
 
@@ -190,15 +243,23 @@ def _checked(folder: str, told: dict[str, Any]) -> bytes:
 # As few calls as it takes, and cheap ones: with a small picture they are most of what a hit costs.
 
 
-def _told(folder: str) -> tuple[Any, float]:
-    """What the `entry.json` holds, and when it was changed last (seconds since 1970)."""
+def _told(folder: str) -> tuple[Any, str, float]:
+    """The first line of the `entry.json`, the others, and when it was changed last.
+
+    That is in seconds since 1970.
+    """
     descriptor = os.open(f"{folder}/{ENTRY}", _READ)
     try:
         file = os.fstat(descriptor)
-        text = _read(descriptor, file.st_size).decode()
+        data = _read(descriptor, file.st_size)
     finally:
         os.close(descriptor)
-    return _DECODER.decode(text), file.st_mtime
+    end = data.index(b"\n")
+    first = _DECODER.decode(data[:end].decode().removesuffix(",") + "}")
+    rest = data[end:]
+    if zlib.crc32(rest) != first["rest"]:
+        raise ValueError(f"{ENTRY} is not what was stored")
+    return first, rest.decode(), file.st_mtime
 
 
 def _picture(path: str) -> bytes:

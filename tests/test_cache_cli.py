@@ -11,6 +11,7 @@ import pytest
 
 from image_cache import ImageCache, cache_key
 from image_cli import main
+from tests.cache_support import change_entry
 from tests.fakes.provider import success
 
 FOLDER = Path("cache/images")
@@ -96,14 +97,14 @@ def test_verify_finds_what_is_broken_and_repair_removes_that_alone(cache, capsys
 
 def test_verify_compares_with_the_sha256_too(cache, capsys):
     path = FOLDER / KEYS[0][:2] / KEYS[0] / "entry.json"
-    entry = json.loads(path.read_text("utf-8"))
-    entry["images"][0]["sha256"] = "0" * 64
-    path.write_text(json.dumps(entry), "utf-8")
+    change_entry(path, lambda first: first["images"][0].update(sha256="0" * 64))
     assert cache.load(KEYS[0]) is not None  # whose checksum is right
     assert told(capsys, "verify")[0] == 1
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"images": [{}]}', '{"images": 3}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"images": [{}],\n}', '{"rest": 2, "images": 3,\n', "[" * 100_000]
+)
 def test_an_entry_json_of_another_form_is_told_of_plainly(cache, capsys, text):
     path = FOLDER / KEYS[0][:2] / KEYS[0] / "entry.json"
     path.write_text(text, "utf-8")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
+import pickle
 import random
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,6 +20,7 @@ import pytest
 from image_cache import ImageCache, cache_key
 from image_cache import folder as cache_folder
 from image_cache.entry import checksum, verify_entry
+from tests.cache_support import change_entry
 from tests.fakes.provider import png, success
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,8 +98,24 @@ def test_what_was_stored_comes_back_byte_for_byte(cache):
     assert cache.load(OTHER) is None
 
 
+def test_a_result_out_of_the_cache_is_like_any_other(cache):
+    made = success(seed=3, metadata={"a": [1]}, recipe={"seeds": [3]})
+    cache.store(KEY, made)
+    for kept in (cache.load(KEY), pickle.loads(pickle.dumps(cache.load(KEY)))):
+        assert kept == made and made == kept and kept == cache.load(KEY)
+        assert kept != success(seed=3) and kept != cache.load(OTHER)
+        assert copy.copy(kept) == replace(kept) == made
+        assert replace(kept, metadata=None) == replace(made, metadata=None)
+    kept.metadata["more"] = 1
+    kept.recipe = None
+    assert kept.metadata == {"a": [1], "more": 1} and kept.recipe is None
+    assert asdict(kept)["metadata"] == kept.metadata and "StoredResult(success=True" in repr(kept)
+
+
 def test_a_person_finds_pictures_with_their_suffix_and_a_json(cache):
-    cache.store(KEY, success())
+    cache.store(KEY, success(metadata={"ignored": []}))
+    text = (entry_folder(cache) / "entry.json").read_text("utf-8")
+    assert json.loads(text)["metadata"] == {"ignored": []}
     kept = sorted(path.name for path in entry_folder(cache).iterdir())
     assert kept == ["1.png", "entry.json"]
     assert names(cache) == [KEY[:2]]
@@ -145,9 +165,16 @@ def exchange(folder):
 
 def point_elsewhere(folder):
     (folder.parent / "secret.png").write_bytes(png())
-    entry = json.loads((folder / "entry.json").read_text("utf-8"))
-    entry["images"][0]["file"] = "../secret.png"
-    (folder / "entry.json").write_text(json.dumps(entry), "utf-8")
+    change_entry(
+        folder / "entry.json", lambda first: first["images"][0].update(file="../secret.png")
+    )
+
+
+def change_rest(folder):
+    text = (folder / "entry.json").read_text("utf-8")
+    changed = text.replace('"recipe": null', '"recipe": 1234')
+    assert changed != text
+    (folder / "entry.json").write_text(changed, "utf-8")
 
 
 @pytest.mark.parametrize(
@@ -155,8 +182,14 @@ def point_elsewhere(folder):
     [
         break_json,
         replace_json([]),
-        replace_json({"images": [[]]}),
-        replace_json({"images": None}),
+        replace_json({"images": []}),
+        lambda folder: change_entry(
+            folder / "entry.json", lambda first: first["images"].append([])
+        ),
+        lambda folder: change_entry(folder / "entry.json", lambda first: first.update(images=None)),
+        lambda folder: change_entry(folder / "entry.json", lambda first: first.pop("provider")),
+        lambda folder: change_entry(folder / "entry.json", lambda first: first.update(rest=0)),
+        change_rest,
         lambda folder: (folder / "entry.json").write_bytes(b"\xff\x00"),
         lambda folder: (folder / "entry.json").unlink(),
         lambda folder: (folder / "1.png").unlink(),
@@ -165,8 +198,8 @@ def point_elsewhere(folder):
         point_elsewhere,
     ],
     ids=[
-        *("cut", "list", "image", "no images", "no text", "no entry", "no picture", "cut picture"),
-        *("one bit", "elsewhere"),
+        *("cut", "list", "one line", "image", "no images", "no provider", "no checksum", "rest"),
+        *("no text", "no entry", "no picture", "cut picture", "one bit", "elsewhere"),
     ],
 )
 def test_a_broken_entry_is_a_miss_and_is_repaired(cache, caplog, damage):
@@ -185,9 +218,7 @@ def test_a_broken_entry_is_a_miss_and_is_repaired(cache, caplog, damage):
 def test_an_entry_that_tells_nonsense_of_its_picture_is_a_miss(cache, field, value):
     cache.store(KEY, success())
     file = entry_folder(cache) / "entry.json"
-    entry = json.loads(file.read_text("utf-8"))
-    entry["images"][0][field] = value
-    file.write_text(json.dumps(entry), "utf-8")
+    change_entry(file, lambda first: first["images"][0].update({field: value}))
     assert cache.load(KEY) is None
 
 
