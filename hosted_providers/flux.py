@@ -36,7 +36,7 @@ class FluxProvider(HostedProvider):
         job_timeout: float = JOB_SECONDS,
         load_source: LoadSource | None = None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         if host not in _VENDORS:
             raise ValueError(f"host must be one of {', '.join(_VENDORS)}, not {host!r}")

@@ -95,7 +95,7 @@ class OpenAIImagesProvider(HostedProvider):
         job_timeout: float = JOB_SECONDS,
         load_source: LoadSource | None = None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         super().__init__(
             VENDOR,

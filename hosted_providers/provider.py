@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,6 +29,7 @@ from hosted_providers.reporting import (
 from hosted_providers.results import Results
 from hosted_providers.sizes import FixedSizes, PixelSizes
 from hosted_providers.transport import Transport
+from hosted_providers.waiting import Pauses
 from image_io.formats import inspect_image
 from image_io.http import HttpResponse
 from image_io.polling import poll_until
@@ -94,7 +96,7 @@ class HostedProvider(ImageProvider):
         job_timeout: float = JOB_SECONDS,
         load_source: LoadSource | None = None,
         clock: Callable[[], float],
-        sleep: Callable[[float], object],
+        sleep: Callable[[float], object] | None,
     ) -> None:
         if not isinstance(api_key, str):
             raise TypeError(f"api_key must be a str, not {type(api_key).__name__}")
@@ -114,10 +116,11 @@ class HostedProvider(ImageProvider):
             raise ValueError(f"job_timeout must be a number of seconds above 0, not {job_timeout}")
         self._job_timeout = job_timeout
         answer_seconds = job_timeout if vendor.answers_at_once else vendor.read_timeout
-        self._transport = Transport(vendor, api_key.strip(), base_url, answer_seconds, sleep)
-        self._results = Results(vendor, self._transport, clock, sleep)
+        self._pauses = Pauses(sleep)
+        wait = self._pauses.sleep
+        self._transport = Transport(vendor, api_key.strip(), base_url, answer_seconds, wait)
+        self._results = Results(vendor, self._transport, clock, wait)
         self._clock = clock
-        self._sleep = sleep
 
     def generate(self, request: ImageGenerationRequest) -> ImageGenerationResult:
         """The pictures, or a result that says why there are none."""
@@ -132,7 +135,8 @@ class HostedProvider(ImageProvider):
                 self._vendor.catalog, self._configured_model, request, self._load_source
             )
             self._report_plan(work.plan, request)
-            self._run(work, work.plan, request)
+            with self._pauses.at_work():
+                self._run(work, work.plan, request)
         except ImageGenerationError as error:
             self._explain(error, request, work)
             failure = error
@@ -180,6 +184,7 @@ class HostedProvider(ImageProvider):
         # Every call has the same pictures: they are uploaded once.
         source, mask = (self._upload(image) for image in (plan.calls[0].source, plan.calls[0].mask))
         for call in plan.calls:
+            self._pauses.check()
             self._one_call(replace(call, source=source, mask=mask), work, progress)
             progress.next_call()
         if not work.images:
@@ -288,10 +293,10 @@ class HostedProvider(ImageProvider):
                 deadline,
                 is_done=lambda answer: answer.images is not None,
                 clock=self._clock,
-                sleep=self._sleep,
+                sleep=self._pauses.sleep,
             )
         except ImageGenerationError as error:
-            if not error.retryable:  # the job itself has ended
+            if not (error.retryable or self._pauses.cancelled):  # the job itself has ended
                 raise
             self._cancel(job)
             message = (
@@ -342,6 +347,13 @@ class HostedProvider(ImageProvider):
             model = choose_model(self._vendor.catalog, self._configured_model, request).id
         own = host == self._vendor.base_url
         return {"provider": self.provider_name, "model": model, "host": None if own else host}
+
+    def cancel_work_of(self, threads: Collection[threading.Thread]) -> None:
+        """Cancels what these threads wait for, at the vendor too where it takes that.
+
+        A request that is on its way is answered first.
+        """
+        self._pauses.cancel(threads)
 
     def close(self) -> None:
         """Closes idle connections."""
