@@ -1,8 +1,8 @@
 """What urllib3 and requests would tell of a URL: the part behind `?`, which may open a door.
 
 Owns that the query of a URL, such as the signature of a picture's, stays out of urllib3's logs and
-of the errors that ours are made from; and that these hold no request with its headers. Requests of
-anybody else in the process are logged as ever.
+of the errors that ours are made from; that these hold no request with its headers; and that a
+refused address is told of once. Requests of anybody else in the process are logged as ever.
 """
 
 from __future__ import annotations
@@ -39,8 +39,14 @@ def _concealed(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(_QUERY.sub("?…", each) if isinstance(each, str) else each for each in values)
 
 
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """A filter of the address filter's logger: our own error says what it warns of."""
+    return not _ours.is_sending
+
+
 for _name in _LOGGERS:
     logging.getLogger(_name).addFilter(_without_queries)
+logging.getLogger("requests_hardened.ip_filter").addFilter(_is_not_ours)
 
 
 @contextmanager

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from requests_hardened.ip_filter import filter_host
 
 from config import Config
 from image_generator import ImageGenerator
 from image_io import source_images
-from image_io.guarding import OPEN_PORTS, open_hosts
+from image_io.guarding import OPEN_PORTS, InvalidIPAddress, open_hosts
 from image_io.http import MAX_REDIRECTS, HttpSession
 from image_io.source_images import FROM_SETTINGS, as_hosts, load_source
 from image_provider import (
@@ -52,6 +53,14 @@ NOT_PUBLIC_HOSTS = """
     [fc00::1] [fd00:ec2::254] [fe80::1] [fec0::1] [ff02::1] [100::1] [5f00::1] [3fff::1]
     [4000::1]
 """
+
+
+def test_a_refused_address_is_told_of_once(caplog):
+    assert NOT_PUBLIC in refusal("http://127.0.0.1/a.png")
+    assert not caplog.records
+    with pytest.raises(InvalidIPAddress):  # as by a program that uses the same library
+        filter_host("127.0.0.1", 80, allow_loopback=False)
+    assert "requests_hardened" in caplog.records[0].name
 
 
 @pytest.mark.parametrize("host", NOT_PUBLIC_HOSTS.split())
