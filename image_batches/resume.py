@@ -17,11 +17,12 @@ import re
 import time
 import uuid
 from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from image_batches.locking import opened_alone
 from image_cache import cache_key
 from image_provider import (
     ConfigurationError,
@@ -121,19 +122,18 @@ class BatchStore:
     ) -> Iterator[BatchStore]:
         """The store in the file `resume`, for these requests.
 
-        Raises ConfigurationError for a file of other requests, one that is something else, and one
-        that cannot be read or written.
+        Raises ConfigurationError for a file of other requests, one that is something else, one that
+        another batch works on, and one that cannot be read or written.
         """
         if resume is None:
             yield BatchStore()
             return
         path = Path(resume)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+b")
-        except OSError as error:
-            raise _unusable(path, error) from error
-        with file:
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(opened_alone(path))
+            except OSError as error:
+                raise _unusable(path, error) from error
             store = _FileStore(path, file, requests)
             try:
                 yield store
