@@ -72,7 +72,7 @@ class ImageGenerator:
         self.close()
 
     def close(self) -> None:
-        """Closes every provider."""
+        """Closes every provider; a later request opens anew what it needs, to be closed again."""
         self.router.close()
 
     def generate(

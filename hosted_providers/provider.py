@@ -344,7 +344,7 @@ class HostedProvider(ImageProvider):
         return {"provider": self.provider_name, "model": model, "host": None if own else host}
 
     def close(self) -> None:
-        """Closes idle connections."""
+        """Closes idle connections; a later request opens one anew."""
         self._transport.close()
 
     def __reduce__(self) -> Any:
