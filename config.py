@@ -117,7 +117,12 @@ SETTINGS: tuple[Setting, ...] = (
         "HOSTED_JOB_TIMEOUT", "600", "seconds that a call to a hosted model may take", no_seconds
     ),
     Setting("IMAGE_CACHE_DIR", "cache/images", "folder of the result cache"),
-    Setting("IMAGE_CACHE_MAX_BYTES", str(1024**3), "size limit of the result cache", no_bytes),
+    Setting(
+        "IMAGE_CACHE_MAX_BYTES",
+        str(1024**3),
+        "bytes that the result cache may have; 0 = no cache",
+        no_bytes,
+    ),
     Setting(
         "IMAGE_SOURCE_ROOTS",
         None,

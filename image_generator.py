@@ -202,7 +202,8 @@ class ImageGenerator:
     ) -> ImageGenerationResult:
         if use_cache not in (True, False, "any"):
             raise ValueError(f'use_cache must be True, False or "any", not {use_cache!r}')
-        if use_cache == "any" or (use_cache and request.seed is not None):
+        is_wanted = use_cache == "any" or (use_cache and request.seed is not None)
+        if is_wanted and self._cache.is_on:
             return self._generate_cached(request)
         return self.router.generate(request)
 

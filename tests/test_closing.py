@@ -1,4 +1,4 @@
-"""What was closed can be used again, at every level alike, and leaves nothing behind once closed."""
+"""What was closed can be used again, at every level alike, and leaves nothing once closed."""
 
 from __future__ import annotations
 
