@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from config import Config
 from image_batches import BatchCallback, run_batch
 from image_batches.pickling import PerProcess, packed, unpacked
-from image_cache import ImageCache, cache_key
+from image_cache import ImageCache, cache_key, request_parts
 from image_provider import (
     DEFAULT_SIZE,
     MASK_KEY,
@@ -307,13 +307,7 @@ def _with_loaded_images(
 def _key(candidate: Candidate, hashes: dict[str, str]) -> str | None:
     """The cache key of what a provider makes of a request; None when it has no fixed one."""
     request = candidate.request
-    parts = {
-        field.name: getattr(request, field.name)
-        for field in fields(request)
-        if field.name not in _NO_PIXELS
-    }
-    parts["style"] = request.style.value if request.style is not None else None
-    parts["size_given"] = [side is not None for side in request.explicit_size]
+    parts = request_parts(request, _NO_PIXELS)
     parts["extra"] = {k: v for k, v in request.extra.items() if k not in hashes}
     parts |= {"images": hashes, "form": _KEY_FORM}
     try:

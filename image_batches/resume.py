@@ -18,12 +18,12 @@ import time
 import uuid
 from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from image_batches.locking import opened_alone
-from image_cache import cache_key
+from image_cache import cache_key, request_parts
 from image_provider import (
     ConfigurationError,
     ImageGenerationRequest,
@@ -281,13 +281,7 @@ def fingerprint(requests: Sequence[ImageGenerationRequest]) -> str:
 
 
 def _parts(request: ImageGenerationRequest) -> dict[str, Any]:
-    parts = {
-        field.name: getattr(request, field.name)
-        for field in fields(request)
-        if field.name not in _NO_PART
-    }
-    parts["style"] = request.style.value if request.style is not None else None
-    parts["size_given"] = [side is not None for side in request.explicit_size]
+    parts = request_parts(request, _NO_PART)
     parts["extra"] = {key: _hashable(value) for key, value in request.extra.items()}
     return parts
 

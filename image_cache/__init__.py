@@ -1,5 +1,6 @@
 """Results on disk: images as ordinary files beside a small JSON, one folder a result."""
 
 from image_cache.cache import ImageCache, cache_entry, cache_key
+from image_cache.parts import request_parts
 
-__all__ = ["ImageCache", "cache_entry", "cache_key"]
+__all__ = ["ImageCache", "cache_entry", "cache_key", "request_parts"]
