@@ -175,7 +175,9 @@ def _read_env_file(path: Path) -> dict[str, str]:
         raise ConfigurationError(f"{path.name} is no UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise ConfigurationError(f"{path.name} cannot be read: {reason}") from error
+        raise ConfigurationError(
+            f"{path.name} cannot be read: {reason}; let this program read it, or move it away"
+        ) from error
     for binding in bindings:
         if binding.error:
             raise ConfigurationError(

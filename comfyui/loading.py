@@ -60,7 +60,9 @@ def read_file(
             raise _error(path.name, f"there is no such file: {path}")
         data = _read(path, max_bytes)
     except OSError as error:
-        raise _error(path.name, f"the file cannot be read: {error.strerror}") from error
+        raise _error(
+            path.name, f"the file cannot be read: {error.strerror}; name another"
+        ) from error
     return read_bytes(data, object_info, path.name, max_bytes, keep_unknown=keep_unknown)
 
 

@@ -363,6 +363,7 @@ def _dicts(entries: object) -> list[dict[str, Any]]:
 def _unusable(path: Path, error: OSError) -> ConfigurationError:
     where = error.filename or path
     return ConfigurationError(
-        f"the batch cannot be kept in {where}: {error.strerror or error}; make room or give "
-        "another path as resume, and what is there goes on"
+        f"the batch cannot be kept in {where}: {error.strerror or error}; make room there and call "
+        "again, which goes on from what was made, or give another path as resume (the command "
+        "batch: another -o)"
     )
