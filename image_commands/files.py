@@ -54,9 +54,12 @@ def writable_folder(folder: str) -> Path:
 
 
 def write_whole(file: str, text: str) -> None:
-    """`put_whole` for a text that is named on the command line; raises ConfigurationError."""
+    """`put_whole` of a text, for a file that is named on the command line.
+
+    Raises ConfigurationError when it cannot be written, ValueError for an empty name.
+    """
     if not file:
-        raise ConfigurationError("the file to write has no name; give one")
+        raise ValueError("the file to write has no name; give one")
     try:
         put_whole(Path(file), encoded(text))
     except OSError as error:

@@ -501,7 +501,7 @@ def test_half_a_surrogate_pair_survives():
 
 
 def test_a_file_without_a_name_is_told(capsys):
-    assert exit_code("bind", "t2i_flux.json", "--prompt", "x", "-o", "") == 1
+    assert exit_code("bind", "t2i_flux.json", "--prompt", "x", "-o", "") == 2
     assert "error: the file to write has no name; give one" in capsys.readouterr().err
 
 
