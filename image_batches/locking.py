@@ -51,11 +51,11 @@ else:
 
 
 @contextmanager
-def opened_alone(path: Path) -> Iterator[BinaryIO]:
-    """The file at `path`, to be read and appended to by nobody else in the block.
+def opened_alone(path: Path) -> Iterator[tuple[BinaryIO, bool]]:
+    """The file at `path`, to be read and appended to by nobody else in the block; is that sure?
 
-    It is made, and so is its folder, where there is none. Raises ConfigurationError when another
-    batch works on it, OSError when it cannot be opened.
+    It is not on a disk without locks. The file is made, and so is its folder, where there is none.
+    Raises ConfigurationError when another batch works on it, OSError when it cannot be opened.
     """
     who, place = object(), (os.getpid(), os.path.normcase(os.path.realpath(path)))
     # Before it is opened: closing it again would take the other thread's lock away.
@@ -67,7 +67,7 @@ def opened_alone(path: Path) -> Iterator[BinaryIO]:
             is_locked = _try_to_lock(path, file)
             try:
                 file.seek(0)
-                yield file
+                yield file, is_locked
             finally:
                 if is_locked:
                     with suppress(OSError):  # a disk that has become full: closing tells of it

@@ -37,6 +37,7 @@ _FORMAT = 1
 _SYNC_SECONDS = 1.0
 """Between two fsyncs: what a power cut may cost is made again."""
 _UNSAFE = re.compile(r"[^\w-]+", re.ASCII)
+_DRAFT = re.compile(r"\.draft-[0-9a-f]{32}")
 _NO_PART = frozenset({"on_progress", "from_template"})
 
 
@@ -131,10 +132,12 @@ class BatchStore:
         path = Path(resume)
         with ExitStack() as stack:
             try:
-                file = stack.enter_context(opened_alone(path))
+                file, is_alone = stack.enter_context(opened_alone(path))
             except OSError as error:
                 raise _unusable(path, error) from error
             store = _FileStore(path, file, requests)
+            if is_alone:
+                store.remove_drafts()
             try:
                 yield store
             finally:
@@ -239,6 +242,13 @@ class _FileStore(BatchStore):
         self._file.flush()
         if time.monotonic() - self._synced >= _SYNC_SECONDS:
             self.sync()
+
+    def remove_drafts(self) -> None:
+        """Removes what a batch that was killed was writing; nobody else may be at work."""
+        for path in self._folder.glob(".draft-*"):
+            if _DRAFT.fullmatch(path.name):
+                with suppress(OSError):
+                    path.unlink()
 
     def sync(self) -> None:
         """Has the lines outlive a power cut, too."""

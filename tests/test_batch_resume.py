@@ -116,8 +116,11 @@ class ForgetfulDict(dict):
 
 def test_a_disk_without_locks_is_told_and_used(no_locks, caplog):
     keep(0)
+    draft = Path("foxes", ".draft-" + "0f" * 16)
+    draft.write_bytes(b"that of another one, perhaps")
     assert list(made()) == [0]
     assert "foxes.jsonl cannot be locked here (No locks available)" in caplog.text
+    assert draft.exists()
 
 
 def test_two_batches_at_one_file_do_not_take_each_others_pictures(no_locks, monkeypatch):
@@ -188,6 +191,14 @@ def test_a_full_disk_leaves_no_draft(monkeypatch):
     with pytest.raises(ConfigurationError, match="No space left on device; make room"):
         keep(0)
     assert pictures() == []
+
+
+def test_what_a_killed_batch_was_writing_is_removed_and_nothing_else():
+    keep(0)
+    for name in (".draft-" + "0f" * 16, ".draft-mine"):
+        Path("foxes", name).write_bytes(b"half")
+    assert list(made()) == [0]
+    assert pictures() == [".draft-mine", "00001-01-fake-0.png"]
 
 
 def test_a_file_of_strangers_with_our_name_is_left_alone():
