@@ -148,8 +148,8 @@ class ImageGenerator:
         succeeded is not made again. Pictures are then kept in a folder beside it, and results read
         their bytes from there when asked; without it every result holds its pictures in memory.
         Ctrl-C cancels what runs and is raised. Raises TypeError for what is no collection of
-        requests, no executor or no callback, ConfigurationError when `resume` is of other requests
-        or cannot be used.
+        requests, no executor or no callback, ConfigurationError when `resume` is of other requests,
+        another batch works on it, or it cannot be used.
         """
         providers = self.router.providers.copy().values()
         return run_batch(
