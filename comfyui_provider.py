@@ -167,7 +167,8 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         """Ends what is at work, closes connections, and stops the embedded server if one started.
 
         Jobs of `generate`, `submit`, `run_workflow` and `wait_for_completion` are cancelled on the
-        server, and waited for up to 10 seconds. The provider can be used again.
+        server, and waited for up to 10 seconds. A later request opens and starts anew what it
+        needs, to be closed again.
         """
         self._live.end()
         self._servers.close()

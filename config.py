@@ -117,7 +117,12 @@ SETTINGS: tuple[Setting, ...] = (
         "HOSTED_JOB_TIMEOUT", "600", "seconds that a call to a hosted model may take", no_seconds
     ),
     Setting("IMAGE_CACHE_DIR", "cache/images", "folder of the result cache"),
-    Setting("IMAGE_CACHE_MAX_BYTES", str(1024**3), "size limit of the result cache", no_bytes),
+    Setting(
+        "IMAGE_CACHE_MAX_BYTES",
+        str(1024**3),
+        "bytes that the result cache may have; 0 = no cache",
+        no_bytes,
+    ),
     Setting(
         "IMAGE_SOURCE_ROOTS",
         None,
@@ -170,7 +175,9 @@ def _read_env_file(path: Path) -> dict[str, str]:
         raise ConfigurationError(f"{path.name} is no UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise ConfigurationError(f"{path.name} cannot be read: {reason}") from error
+        raise ConfigurationError(
+            f"{path.name} cannot be read: {reason}; let this program read it, or move it away"
+        ) from error
     for binding in bindings:
         if binding.error:
             raise ConfigurationError(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from config import Config
 from image_batches import BatchCallback, run_batch
 from image_batches.pickling import PerProcess, packed, unpacked
-from image_cache import ImageCache, StoredResult, cache_key
+from image_cache import ImageCache, StoredResult, cache_key, request_parts
 from image_provider import (
     DEFAULT_SIZE,
     MASK_KEY,
@@ -72,7 +72,7 @@ class ImageGenerator:
         self.close()
 
     def close(self) -> None:
-        """Closes every provider."""
+        """Closes every provider; a later request opens anew what it needs, to be closed again."""
         self.router.close()
 
     def generate(
@@ -148,8 +148,8 @@ class ImageGenerator:
         succeeded is not made again. Pictures are then kept in a folder beside it, and results read
         their bytes from there when asked; without it every result holds its pictures in memory.
         Ctrl-C cancels what runs and is raised. Raises TypeError for what is no collection of
-        requests, no executor or no callback, ConfigurationError when `resume` is of other requests
-        or cannot be used.
+        requests, no executor or no callback, ConfigurationError when `resume` is of other requests,
+        another batch works on it, or it cannot be used.
         """
         providers = self.router.providers.copy().values()
         return run_batch(
@@ -202,7 +202,8 @@ class ImageGenerator:
     ) -> ImageGenerationResult:
         if use_cache not in (True, False, "any"):
             raise ValueError(f'use_cache must be True, False or "any", not {use_cache!r}')
-        if use_cache == "any" or (use_cache and request.seed is not None):
+        is_wanted = use_cache == "any" or (use_cache and request.seed is not None)
+        if is_wanted and self._cache.is_on:
             return self._generate_cached(request)
         return self.router.generate(request)
 
@@ -314,13 +315,7 @@ def _with_loaded_images(
 def _key(candidate: Candidate, hashes: dict[str, str]) -> str | None:
     """The cache key of what a provider makes of a request; None when it has no fixed one."""
     request = candidate.request
-    parts = {
-        field.name: getattr(request, field.name)
-        for field in fields(request)
-        if field.name not in _NO_PIXELS
-    }
-    parts["style"] = request.style.value if request.style is not None else None
-    parts["size_given"] = [side is not None for side in request.explicit_size]
+    parts = request_parts(request, _NO_PIXELS)
     parts["extra"] = {k: v for k, v in request.extra.items() if k not in hashes}
     parts |= {"images": hashes, "form": _KEY_FORM}
     try:

@@ -326,4 +326,4 @@ class ImageProvider(ABC):
         """Ends what these threads wait for in `generate`, where the provider can."""
 
     def close(self) -> None:  # noqa: B027 - most providers hold nothing to close
-        """Releases connections; the provider is not used after it."""
+        """Releases what it holds, such as connections; a later request takes that anew."""

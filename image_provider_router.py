@@ -343,7 +343,10 @@ class ImageProviderRouter:
         save_rules(self.routing_rules, self.routing_config_path)
 
     def close(self) -> None:
-        """Closes every provider; a fault of one is logged."""
+        """Closes every provider; a fault of one is logged.
+
+        A later request opens anew what it needs, to be closed again.
+        """
         for name, provider in self.providers.copy().items():
             with suppress(ImageGenerationError):
                 ask(name, provider.close)

@@ -56,7 +56,9 @@ def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
             raise _error(path.name, f"there is no such file: {path}")
         data = _read(path, max_bytes)
     except OSError as error:
-        raise _error(path.name, f"the file cannot be read: {error.strerror}") from error
+        raise _error(
+            path.name, f"the file cannot be read: {error.strerror}; name another"
+        ) from error
     _check_size(data, path.name, max_bytes)
     return data
 

@@ -356,7 +356,7 @@ class HostedProvider(ImageProvider):
         self._pauses.cancel(threads)
 
     def close(self) -> None:
-        """Closes idle connections."""
+        """Closes idle connections; a later request opens one anew."""
         self._transport.close()
 
     def __reduce__(self) -> Any:

@@ -167,7 +167,9 @@ class Transport:
 
     def close(self) -> None:
         """Closes every idle connection."""
-        for session in (*self._keyed.values(), self._public, self._configured):
+        with self._lock:
+            keyed = list(self._keyed.values())
+        for session in (*keyed, self._public, self._configured):
             session.close()
 
 

@@ -17,12 +17,13 @@ import re
 import time
 import uuid
 from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
-from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from image_cache import cache_key
+from image_batches.locking import opened_alone
+from image_cache import cache_key, request_parts
 from image_provider import (
     ConfigurationError,
     ImageGenerationRequest,
@@ -36,6 +37,7 @@ _FORMAT = 1
 _SYNC_SECONDS = 1.0
 """Between two fsyncs: what a power cut may cost is made again."""
 _UNSAFE = re.compile(r"[^\w-]+", re.ASCII)
+_DRAFT = re.compile(r"\.draft-[0-9a-f]{32}")
 _NO_PART = frozenset({"on_progress", "from_template"})
 
 
@@ -121,20 +123,21 @@ class BatchStore:
     ) -> Iterator[BatchStore]:
         """The store in the file `resume`, for these requests.
 
-        Raises ConfigurationError for a file of other requests, one that is something else, and one
-        that cannot be read or written.
+        Raises ConfigurationError for a file of other requests, one that is something else, one that
+        another batch works on, and one that cannot be read or written.
         """
         if resume is None:
             yield BatchStore()
             return
         path = Path(resume)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+b")
-        except OSError as error:
-            raise _unusable(path, error) from error
-        with file:
+        with ExitStack() as stack:
+            try:
+                file, is_alone = stack.enter_context(opened_alone(path))
+            except OSError as error:
+                raise _unusable(path, error) from error
             store = _FileStore(path, file, requests)
+            if is_alone:
+                store.remove_drafts()
             try:
                 yield store
             finally:
@@ -240,6 +243,13 @@ class _FileStore(BatchStore):
         if time.monotonic() - self._synced >= _SYNC_SECONDS:
             self.sync()
 
+    def remove_drafts(self) -> None:
+        """Removes what a batch that was killed was writing; nobody else may be at work."""
+        for path in self._folder.glob(".draft-*"):
+            if _DRAFT.fullmatch(path.name):
+                with suppress(OSError):
+                    path.unlink()
+
     def sync(self) -> None:
         """Has the lines outlive a power cut, too."""
         try:
@@ -281,13 +291,7 @@ def fingerprint(requests: Sequence[ImageGenerationRequest]) -> str:
 
 
 def _parts(request: ImageGenerationRequest) -> dict[str, Any]:
-    parts = {
-        field.name: getattr(request, field.name)
-        for field in fields(request)
-        if field.name not in _NO_PART
-    }
-    parts["style"] = request.style.value if request.style is not None else None
-    parts["size_given"] = [side is not None for side in request.explicit_size]
+    parts = request_parts(request, _NO_PART)
     parts["extra"] = {key: _hashable(value) for key, value in request.extra.items()}
     return parts
 
@@ -369,6 +373,7 @@ def _dicts(entries: object) -> list[dict[str, Any]]:
 def _unusable(path: Path, error: OSError) -> ConfigurationError:
     where = error.filename or path
     return ConfigurationError(
-        f"the batch cannot be kept in {where}: {error.strerror or error}; make room or give "
-        "another path as resume, and what is there goes on"
+        f"the batch cannot be kept in {where}: {error.strerror or error}; make room there and call "
+        "again, which goes on from what was made, or give another path as resume (the command "
+        "batch: another -o)"
     )

@@ -27,6 +27,7 @@ from image_cache.folder import (
     stale_drafts,
     write_total,
 )
+from image_cache.telling import Teller
 from image_provider import ImageGenerationResult
 
 logger = logging.getLogger(__name__)
@@ -56,13 +57,20 @@ class ImageCache:
     """A folder of results, safe for several threads and processes.
 
     `max_bytes` limits their size: once it is passed, those that were not used for the longest time
-    go, until a tenth of it is free. What would fill more than that alone is not kept.
+    go, until a tenth of it is free. What would fill more than that alone is not kept; with a limit
+    of 0 nothing is, and the folder is not touched.
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int) -> None:
         self.folder = Path(folder)
         self.max_bytes = max_bytes
         self._root = os.fspath(self.folder)
+        self._tell = Teller(self._root)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it keeps anything; else it is not worth asking."""
+        return self.max_bytes > 0
 
     def load(self, key: str) -> ImageGenerationResult | None:
         """The result that was stored under `key`, byte for byte; None when there is none whole."""
@@ -71,11 +79,7 @@ class ImageCache:
             result, used = read_entry(path)
         except BROKEN as error:
             if os.path.lexists(path):  # else there is none, or it was evicted meanwhile
-                logger.warning(
-                    "the cache entry %s is broken and left out, until a new one replaces it: %s",
-                    path,
-                    error,
-                )
+                self._tell.broken(path, error)
             return None
         if abs(time.time() - used) > _JUST_NOW:
             with suppress(OSError):  # a folder that is only read from
@@ -84,12 +88,14 @@ class ImageCache:
 
     def store(self, key: str, result: ImageGenerationResult) -> None:
         """Keeps a result; a failure to do so is logged and changes nothing for the caller."""
+        if not self.is_on:
+            return
         try:
             size = self._write(key, result)
             if size and self._is_full(size):
                 self._evict(keep=Path(path_of(self._root, key)))
         except BROKEN as error:
-            logger.warning("the result was not cached: %s", error)
+            self._tell.not_cached(error)
 
     def _is_full(self, size: int) -> bool:
         """Whether the limit is passed with so many bytes more, or may be for all that is known."""

@@ -44,7 +44,9 @@ def recipe_of(file: str) -> Recipe:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"{file} cannot be read: {error.strerror or error}") from error
+        raise ConfigurationError(
+            f"{file} cannot be read: {error.strerror or error}; give the path of a saved picture"
+        ) from error
     graph = _embedded_graph(data) if is_picture(data) else None
     if graph is not None:
         return Recipe(graph=graph)

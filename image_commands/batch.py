@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from image_batches.resume import StoredImage
 from image_batches.threads import BatchThreads
 from image_commands.batch_files import FIELDS, read_batch
 from image_commands.completers import files, folders
-from image_commands.files import own_workflow, writable_folder, write_whole
+from image_commands.files import encoded, own_workflow, put_whole, writable_folder
 from image_commands.gallery import Shown, draw_gallery
 from image_commands.progress import left_of
 from image_commands.shared import (
@@ -31,6 +32,7 @@ from image_commands.shared import (
     add_command,
     add_json,
     completes,
+    how_many,
     one_line,
     print_json,
     say,
@@ -77,17 +79,16 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "-o", dest="output", metavar="DIR", help="folder for all of it (outputs/NAME OF FILE)"
     )
     completes(output, folders)
-    add("--jobs", type=_jobs, metavar="N", help="requests at once (enough to keep servers busy)")
+    add(
+        "--jobs",
+        type=how_many("jobs"),
+        metavar="N",
+        help="requests at once (enough to keep servers busy)",
+    )
     completes(add("--resume", metavar="F", help="file to go on from (DIR/pictures.jsonl)"), files)
     add("--no-cache", action="store_true", help="make pictures even if they are cached")
     add_json(batch)
     batch.set_defaults(command=_batch)
-
-
-def _jobs(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of jobs; give 1 or more")
-    return int(text)
 
 
 def _batch(args: argparse.Namespace, console: Console) -> int:
@@ -183,11 +184,9 @@ def _write_sheets(results: Sequence[ImageGenerationResult], folder: Path) -> lis
     paths = []
     for page in range(1, pages + 1):
         name = "contact-sheet.jpg" if page == 1 else f"contact-sheet-{page}.jpg"
-        sheet, path = contact_sheet(results, page), folder / name
-        try:
-            sheet.save(path, "JPEG", quality=90)
-        except OSError as error:
-            raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+        file, path = BytesIO(), folder / name
+        contact_sheet(results, page).save(file, "JPEG", quality=90)
+        _put(path, file.getvalue())
         paths.append(path)
     return paths
 
@@ -208,8 +207,18 @@ def _write_gallery(
         return Shown(None if has_inside or image.get("kind") else link, link)
 
     path = folder / _GALLERY
-    write_whole(str(path), draw_gallery(title, requests, results, show))
+    _put(path, encoded(draw_gallery(title, requests, results, show)))
     return path
+
+
+def _put(path: Path, data: bytes) -> None:
+    try:
+        put_whole(path, data)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be written: {error.strerror or error}; make room, or move away what is "
+            "there, and give the same command again: the pictures that were made are kept"
+        ) from error
 
 
 def _data_uri(jpeg: bytes) -> str:

@@ -51,12 +51,14 @@ def read_batch(
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ConfigurationError(f"{file} cannot be read: {error.strerror or error}") from error
+        raise ConfigurationError(
+            f"{file} cannot be read: {error.strerror or error}; give the path of a .csv or .jsonl "
+            "file"
+        ) from error
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise ValueError(
-            f"{file}, line {line} is no UTF-8; save it as UTF-8 (in Excel: CSV UTF-8)"
-        ) from error
+        how = " (in Excel: CSV UTF-8)" if read is _csv_lines else ""
+        raise ValueError(f"{file}, line {line} is no UTF-8; save it as UTF-8{how}") from error
     requests, problems = [], []
     for number, found in read(text):
         try:
@@ -112,8 +114,10 @@ def _json_lines(text: str) -> Iterator[Line]:
 def _json_object(line: str) -> dict[str, Any] | str:
     try:
         found = json.loads(line)
+    except json.JSONDecodeError as error:
+        return f"it is not JSON: {error.msg} at character {error.pos + 1}"
     except (ValueError, RecursionError) as error:
-        return f"it is not JSON ({error})"
+        return f"it is not JSON: {error}"
     return found if isinstance(found, dict) else 'it is no object; write {"prompt": "…"}'
 
 
@@ -137,7 +141,7 @@ def _csv_lines(text: str) -> Iterator[Line]:
             else:
                 yield start, _csv_row(names, row)
     except csv.Error as error:
-        yield number, f"it is no CSV ({error})"
+        yield number, f"it is no CSV ({error}); in a text in quotes write each quote twice"
 
 
 def _wrong_header(names: list[str]) -> str | None:

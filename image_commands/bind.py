@@ -27,6 +27,7 @@ from image_commands.shared import (
     OK,
     add_json,
     completes,
+    number,
     one_line,
     parse_assignment,
     parse_size,
@@ -35,6 +36,7 @@ from image_commands.shared import (
     print_table,
     say,
     short,
+    whole_number,
 )
 from image_provider import DEFAULT_SIZE, ImageGenerationRequest
 
@@ -57,10 +59,10 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     add = request.add_argument
     add("--prompt", metavar="TEXT", help="what the picture shows")
     add("--negative", metavar="TEXT", help="what the picture must not show")
-    add("--seed", type=int)
-    add("--steps", type=int)
-    add("--guidance", type=float, help="how closely the prompt is followed")
-    add("--strength", type=float, help="0.0-1.0, how much may change")
+    add("--seed", type=whole_number)
+    add("--steps", type=whole_number)
+    add("--guidance", type=number, help="how closely the prompt is followed")
+    add("--strength", type=number, help="0.0-1.0, how much may change")
     add("--size", type=parse_size, metavar="WxH", help="pixels, for example 1024x768")
     add("--model", metavar="NAME", help="model file, as the server calls it")
     add("--image", metavar="NAME", help="picture to start from, by its name on the server")

@@ -17,6 +17,7 @@ from config import Config
 from image_cache.entry import ENTRY, verify_entry
 from image_cache.folder import Entry, entries, remove, remove_rest, stale_drafts
 from image_commands.shared import FAILED, OK, add_command, add_json, plain, print_json, say
+from image_provider import ConfigurationError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -138,7 +139,10 @@ def _clear(args: argparse.Namespace, console: Console) -> int:
 
 
 def _folder() -> Path:
-    return Path(Config().get_image_cache_dir())
+    folder = Path(Config().get_image_cache_dir())
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError(f"{folder} is no folder; set IMAGE_CACHE_DIR to one")
+    return folder
 
 
 def _what_is_wrong(entry: Entry) -> str | None:

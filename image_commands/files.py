@@ -54,15 +54,34 @@ def writable_folder(folder: str) -> Path:
 
 
 def write_whole(file: str, text: str) -> None:
-    """Puts a whole file in place, or none; raises ConfigurationError when it cannot."""
-    path = Path(file)
+    """`put_whole` of a text, for a file that is named on the command line.
+
+    Raises ConfigurationError when it cannot be written, ValueError for an empty name.
+    """
+    if not file:
+        raise ValueError("the file to write has no name; give one")
+    try:
+        put_whole(Path(file), encoded(text))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{file} cannot be written: {error.strerror or error}; give the name of a file in a "
+            "folder that is there and can be written to"
+        ) from error
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8; half a surrogate pair, which that lacks, is written as JSON writes it."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def put_whole(path: Path, data: bytes) -> None:
+    """Puts a whole file in place, or none; raises OSError when it cannot."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_bytes(data)  # nobody wants /dev/stdout to become a file
+        return
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        try:
-            # Half a surrogate pair, which UTF-8 lacks, is written as JSON writes it.
-            draft.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"{file} cannot be written: {error.strerror or error}") from error
+        draft.write_bytes(data)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

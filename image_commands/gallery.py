@@ -21,6 +21,8 @@ _SHORT = 140
 """Characters of a prompt that are shown at once; more is folded away."""
 _NARROWEST, _WIDEST = 0.75, 1.8
 """Width ÷ height that the places of the pictures may have."""
+_OWN_DIRECTION = {"dir": "auto"}
+"""For words of the user's: right to left where they are so, and alone with their marks of it."""
 
 _STYLE = """
 :root {
@@ -51,8 +53,8 @@ article { display: flex; flex-direction: column; overflow: hidden; background: v
   color: var(--soft); }
 .place img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: scale-down; }
 .told { padding: 10px 14px 12px; overflow-wrap: anywhere; }
-.told p { margin: 0 0 4px; }
-h2 { display: inline; margin: 0 6px 0 0; font-size: 15px; }
+.told p, .prompt { margin: 0 0 4px; }
+h2 { display: inline; margin: 0; margin-inline-end: 6px; font-size: 15px; }
 details { margin: 0 0 4px; }
 summary { cursor: pointer; }
 .more { color: var(--soft); font-size: 13px; }
@@ -94,7 +96,7 @@ def draw_gallery(
     has_failed = any(cell.image is None for cell in cells)
     header = tag(
         "header",
-        tag("h1", title),
+        tag("h1", title, **_OWN_DIRECTION),
         tag("p", counted(cells)),
         _choice() if has_failed and len(cells) > 1 else Markup(""),
     )
@@ -179,9 +181,9 @@ def _sides(image: Mapping[str, Any]) -> dict[str, str]:
 def _prompt(number: str, prompt: str) -> Markup:
     head = tag("h2", number)
     if len(prompt) <= _SHORT:
-        return tag("p", head, prompt)
-    short = prompt[:_SHORT].rsplit(" ", 1)[0]
-    return tag("details", tag("summary", head, f"{short} …"), tag("p", prompt))
+        return tag("div", head, prompt, class_="prompt", **_OWN_DIRECTION)
+    short = tag("summary", head, f"{prompt[:_SHORT].rsplit(' ', 1)[0]} …", **_OWN_DIRECTION)
+    return tag("details", short, tag("p", prompt, **_OWN_DIRECTION))
 
 
 def _facts(cell: Cell) -> list[str]:

@@ -31,9 +31,12 @@ from image_commands.shared import (
     add_command,
     add_json,
     completes,
+    how_many,
+    number,
     parse_size,
     print_json,
     say,
+    whole_number,
 )
 from image_generator import ImageGenerator
 from image_provider import (
@@ -79,8 +82,8 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
     generate.add_argument(
         "--mask", metavar="FILE", help="white may change, black stays; needs --image"
     )
-    generate.add_argument("--strength", type=float, help="0.0-1.0, how much may change")
-    generate.add_argument("--guidance", type=float, help="how closely the prompt is followed")
+    generate.add_argument("--strength", type=number, help="0.0-1.0, how much may change")
+    generate.add_argument("--guidance", type=number, help="how closely the prompt is followed")
     provider = generate.add_argument(
         "--provider", metavar="NAME", help="this provider and no other"
     )
@@ -120,9 +123,11 @@ def _add_request(parser: argparse.ArgumentParser, prompt: str | None = None) -> 
     parser.add_argument(
         "--size", type=parse_size, metavar="WxH", help="pixels, for example 1024x768"
     )
-    parser.add_argument("--seed", type=int, help="the same seed gives the same picture")
-    parser.add_argument("--steps", type=int, help="sampling steps")
-    parser.add_argument("-n", dest="number", type=int, default=1, metavar="N", help="pictures")
+    parser.add_argument("--seed", type=whole_number, help="the same seed gives the same picture")
+    parser.add_argument("--steps", type=whole_number, help="sampling steps")
+    parser.add_argument(
+        "-n", dest="number", type=how_many("pictures"), default=1, metavar="N", help="pictures"
+    )
     output = parser.add_argument(
         "-o", dest="output", default="outputs", metavar="DIR", help="folder for them (outputs)"
     )

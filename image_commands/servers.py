@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar("_Answer")
 
+_SAVE_IT = "save the answer of http://SERVER/object_info there"
+
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """The options that say whom to ask; without one nobody is asked."""
@@ -52,11 +54,11 @@ def known_classes(args: argparse.Namespace) -> ObjectInfo | None:
     try:
         return ObjectInfo.from_dict(json.loads(Path(name).read_bytes()))
     except OSError as error:
-        raise ConfigurationError(f"{name} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
         raise ConfigurationError(
-            f"{name} is not JSON ({error}); save the answer of http://SERVER/object_info there"
+            f"{name} cannot be read: {error.strerror or error}; {_SAVE_IT}"
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{name} is not JSON ({error}); {_SAVE_IT}") from error
     except WorkflowError as error:
         raise ConfigurationError(f"{name} cannot be used: {error}") from error
 

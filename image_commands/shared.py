@@ -37,6 +37,13 @@ class Parser(argparse.ArgumentParser):
         self.print_usage(sys.stderr)
         raise WrongUsage(f"{message} (see {self.prog} --help)")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but what a command does not know is told with that command's own usage."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
 
 def add_command(
     commands: Any, common: argparse.ArgumentParser | None, name: str, told: str, *examples: str
@@ -149,6 +156,33 @@ def parse_size(text: str) -> tuple[int, int]:
     if not (separator and width.isdecimal() and height.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write WIDTHxHEIGHT, like 1024x768")
     return int(width), int(height)
+
+
+def whole_number(text: str) -> int:
+    """A whole number as an option takes it; its limits are the request's affair."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, like 7") from None
+
+
+def number(text: str) -> float:
+    """Any number, likewise."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, like 0.5") from None
+
+
+def how_many(what: str) -> Callable[[str], int]:
+    """What takes a number of such things: one or more of them."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < 1:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number of {what}; give 1 or more")
+        return int(text)
+
+    return parse
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

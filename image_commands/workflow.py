@@ -116,7 +116,10 @@ def _list(args: argparse.Namespace, console: Console) -> int:
         print_json({"folder": str(library.folder), "workflows": found})
         return OK
     if not found:
-        say(console, f"There is no workflow in {library.folder}.")
+        say(
+            console,
+            f"There is no workflow in {library.folder}; COMFYUI_WORKFLOW_DIR sets that folder.",
+        )
         return OK
     print_table(
         ("workflow", "format", "nodes", "models"),

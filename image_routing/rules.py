@@ -30,6 +30,7 @@ DEFAULT_RULES: dict[str, Any] = {
     "feature_routing": {},
     "fallback_chain": ["comfyui", "flux", "openai"],
 }
+_REMEDY = "correct it, or move it away to route by the defaults"
 _SECTIONS = frozenset(DEFAULT_RULES)
 _ENTRY_TYPES: Mapping[str, type] = {
     "provider": str,
@@ -161,13 +162,17 @@ def load_rules(path: str | os.PathLike[str]) -> dict[str, Any]:
     except FileNotFoundError:
         return deepcopy(DEFAULT_RULES)
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"routing file {file.name} is no UTF-8 text") from error
+        raise ConfigurationError(
+            f"routing file {file.name} is no UTF-8 text; save it as UTF-8"
+        ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise ConfigurationError(f"routing file {file.name} cannot be read: {reason}") from error
+        raise ConfigurationError(
+            f"routing file {file.name} cannot be read: {reason}; {_REMEDY}"
+        ) from error
     data = _parsed(text, file.name)
     if not isinstance(data, dict):
-        raise ConfigurationError(f"routing file {file.name} must hold a JSON object")
+        raise ConfigurationError(f"routing file {file.name} must hold a JSON object; {_REMEDY}")
     return {**deepcopy(DEFAULT_RULES), **data}
 
 
@@ -186,12 +191,15 @@ def _parsed(text: str, file: str) -> Any:
         return json.loads(text, object_pairs_hook=each_once)
     except json.JSONDecodeError as error:
         raise ConfigurationError(
-            f"routing file {file}, line {error.lineno}, column {error.colno}: {error.msg}"
+            f"routing file {file}, line {error.lineno}, column {error.colno}: {error.msg}; "
+            f"{_REMEDY}"
         ) from error
     except ValueError as error:  # Python reads no number of thousands of digits
-        raise ConfigurationError(f"routing file {file} has a number that is too long") from error
+        raise ConfigurationError(
+            f"routing file {file} has a number that is too long; {_REMEDY}"
+        ) from error
     except RecursionError as error:
-        raise ConfigurationError(f"routing file {file} is nested too deeply") from error
+        raise ConfigurationError(f"routing file {file} is nested too deeply; {_REMEDY}") from error
 
 
 def parse_rules(data: Mapping[str, Any], file: str, own_styles: Iterable[str] = ()) -> RoutingRules:

@@ -11,6 +11,7 @@ import requests
 from PIL import Image
 
 from image_batches import BatchProgress
+from image_batches.locking import opened_alone
 from image_cli import main
 from image_commands import batch as batch_cli
 from image_commands.batch import describe
@@ -134,6 +135,24 @@ def test_ctrl_c_says_that_the_same_command_goes_on(server, monkeypatch, capsys):
     monkeypatch.setattr(batch_cli.ImageGenerator, "generate_many", interrupted)
     assert main(["batch", write()]) == 130
     assert "1 of 2 are done; the same command goes on from there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["gallery.html", "contact-sheet.jpg"])
+def test_a_page_or_sheet_that_cannot_be_written_costs_no_picture(server, capsys, name):
+    Path("out", name).mkdir(parents=True)
+    assert main(["batch", write(), "-o", "out"]) == 1
+    told = capsys.readouterr().err
+    assert f"{name} cannot be written: " in told and "give the same command again" in told
+    Path("out", name).rmdir()
+    assert main(["batch", write(), "-o", "out"]) == 0
+    assert server.stats.posts == 2
+
+
+def test_a_second_command_for_the_same_folder_is_refused(server, capsys):
+    with opened_alone(Path("out/pictures.jsonl")):
+        assert main(["batch", write(), "-o", "out"]) == 1
+    assert "another batch works on" in capsys.readouterr().err
+    assert server.stats.posts == 0
 
 
 @pytest.mark.parametrize("jobs", ["0", "two"])

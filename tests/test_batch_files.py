@@ -116,16 +116,20 @@ def test_a_header_that_cannot_be_used_is_told(header, told):
 
 
 def test_quotes_that_do_not_end_are_told_by_their_line():
-    assert "line 3: it is no CSV" in refused("a.csv", 'prompt\na fox\n"a dog\n')
+    assert "line 3: it is no CSV" in (told := refused("a.csv", 'prompt\na fox\n"a dog\n'))
+    assert "write each quote twice" in told
 
 
 def test_what_is_no_file_of_requests_is_told_with_what_to_do():
     assert "must end in .csv or .jsonl" in refused("a.txt", "a fox")
     assert "has no requests" in refused("a.csv", "prompt\n\n")
     assert "has no requests" in refused("a.jsonl", "\n")
+    assert "line 1: it is not JSON: Expecting value at character 12" in refused(
+        "a.jsonl", '{"prompt": '
+    )
     with pytest.raises(ValueError, match=r"line 2 is no UTF-8; save it as UTF-8"):
         read("a.csv", "prompt\nfünf\n", "latin-1")
-    with pytest.raises(ConfigurationError, match=r"gone\.csv cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"gone\.csv cannot be read: .*; give the path of"):
         read_batch("gone.csv")
 
 

@@ -34,7 +34,7 @@ def test_every_picture_has_its_prompt_number_and_facts():
     pair.images *= 2
     page = draw(["a fox", "a dog"], [success("fake", 3), pair])
     assert re.findall(r'<article id="(r[\d.]+)">', page) == ["r1", "r2.1", "r2.2"]
-    assert page.count("a dog</p>") == 2 and "seed 3 · 8×8 · fake · fake-model" in page
+    assert page.count("a dog</div>") == 2 and "seed 3 · 8×8 · fake · fake-model" in page
     assert page.count('<a class="place" href="pictures/a%20b.png"><img ') == 3
     assert page.count('loading="lazy"') == 3 and 'alt="1: a fox"' in page
     assert "3 pictures</p>" in page and "failed only" not in page
@@ -71,7 +71,14 @@ def test_nothing_runs_and_nothing_is_fetched_from_a_network():
 def test_a_long_prompt_is_folded_and_there_whole():
     prompt = "a valley " * 60
     page = draw([prompt], [success()])
-    assert "<summary><h2>1</h2>a valley a" in page and f"<p>{prompt}</p>" in page
+    assert '<summary dir="auto"><h2>1</h2>a valley a' in page
+    assert f'<p dir="auto">{prompt}</p>' in page
+
+
+def test_a_prompt_has_its_own_direction_and_no_heading_in_a_paragraph():
+    page = draw(["ثعلب أحمر", "赤い狐"], [success(), success()])
+    assert '<div class="prompt" dir="auto"><h2>1</h2>ثعلب أحمر</div>' in page
+    assert "赤い狐</div>" in page and "<p><h2>" not in page
 
 
 def test_what_is_no_picture_is_told_by_its_kind():

@@ -6,15 +6,20 @@ import errno
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from PIL import Image
 
+from image_batches import locking
 from image_batches.resume import BatchStore, StoredImage, batch_entry, fingerprint, pictures_folder
 from image_provider import ConfigurationError, ImageGenerationRequest
 from tests.fakes.provider import png, success
 
+ROOT = Path(__file__).resolve().parent.parent
 FILE = Path("foxes.jsonl")
 REQUESTS = [ImageGenerationRequest("a fox", seed=seed) for seed in range(3)]
 
@@ -24,8 +29,8 @@ def keep(*places, requests=REQUESTS):
         return [store.keep(place, success("fake", place)) for place in places]
 
 
-def made(requests=REQUESTS):
-    with BatchStore.opened(FILE, requests) as store:
+def made(requests=REQUESTS, file=FILE):
+    with BatchStore.opened(file, requests) as store:
         return store.made
 
 
@@ -45,7 +50,80 @@ def test_what_was_kept_is_there_again_picture_by_picture():
     assert (Path("foxes") / "00003-02-fake-1.png").read_bytes() == png(1)
 
 
-def test_two_batches_at_one_file_do_not_take_each_others_pictures(monkeypatch):
+def test_two_threads_do_not_work_at_one_file(tmp_path):
+    with BatchStore.opened(FILE, REQUESTS) as store:
+        for name in (FILE, tmp_path / "other" / ".." / FILE):
+            with pytest.raises(ConfigurationError, match="another batch works on .*foxes.jsonl"):
+                made(file=name)
+        store.keep(0, success("fake", 0))
+    assert list(made()) == [0]
+
+
+OTHER_BATCH = """
+import sys
+from image_batches.resume import BatchStore
+from image_provider import ImageGenerationRequest
+from tests.fakes.provider import success
+
+requests = [ImageGenerationRequest("a fox", seed=seed) for seed in range(3)]
+with BatchStore.opened(sys.argv[1], requests) as store:
+    store.keep(2, success("fake", 2))
+    print("at work", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other_batch():
+    """A batch of another process at the file, which never ends of itself."""
+    command = [sys.executable, "-c", OTHER_BATCH, str(FILE)]
+    search = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=search, stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdout.readline() == "at work\n"
+        yield process
+        process.kill()
+
+
+def test_a_file_of_another_process_is_refused_read_and_free_once_that_is_killed(other_batch):
+    with pytest.raises(ConfigurationError, match="another batch works on foxes.jsonl just now"):
+        made()
+    assert batch_entry(Path("foxes/00003-01-fake-2.png"))["place"] == 2
+    other_batch.kill()
+    other_batch.wait()
+    assert list(made()) == [2]
+    assert sorted(path.name for path in Path().iterdir()) == ["foxes", "foxes.jsonl"]
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A disk that has none, and no memory of who works in this process."""
+
+    def refused(file):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locking, "_lock", refused)
+    monkeypatch.setattr(locking, "_at_work", ForgetfulDict())
+
+
+class ForgetfulDict(dict):
+    def setdefault(self, key, value):
+        self[key] = value
+        return value
+
+    def __delitem__(self, key):
+        self.pop(key, None)
+
+
+def test_a_disk_without_locks_is_told_and_used(no_locks, caplog):
+    keep(0)
+    draft = Path("foxes", ".draft-" + "0f" * 16)
+    draft.write_bytes(b"that of another one, perhaps")
+    assert list(made()) == [0]
+    assert "foxes.jsonl cannot be locked here (No locks available)" in caplog.text
+    assert draft.exists()
+
+
+def test_two_batches_at_one_file_do_not_take_each_others_pictures(no_locks, monkeypatch):
     replace = os.replace
 
     def other_one_first(draft, path):
@@ -113,6 +191,14 @@ def test_a_full_disk_leaves_no_draft(monkeypatch):
     with pytest.raises(ConfigurationError, match="No space left on device; make room"):
         keep(0)
     assert pictures() == []
+
+
+def test_what_a_killed_batch_was_writing_is_removed_and_nothing_else():
+    keep(0)
+    for name in (".draft-" + "0f" * 16, ".draft-mine"):
+        Path("foxes", name).write_bytes(b"half")
+    assert list(made()) == [0]
+    assert pictures() == [".draft-mine", "00001-01-fake-0.png"]
 
 
 def test_a_file_of_strangers_with_our_name_is_left_alone():

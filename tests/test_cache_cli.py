@@ -79,6 +79,14 @@ def test_without_a_cache_there_is_nothing_to_tell_and_nothing_is_made(capsys, ac
     assert not FOLDER.exists()
 
 
+@pytest.mark.parametrize("action", ["info", "verify", "clear"])
+def test_a_file_in_the_caches_place_is_told(capsys, monkeypatch, action):
+    Path("file").touch()
+    monkeypatch.setenv("IMAGE_CACHE_DIR", "file")
+    assert main(["cache", action]) == 1
+    assert "file is no folder; set IMAGE_CACHE_DIR to one" in capsys.readouterr().err
+
+
 def test_verify_finds_what_is_broken_and_repair_removes_that_alone(cache, capsys):
     broken = [damage(KEYS[0]), FOLDER / KEYS[1][:2] / KEYS[1]]
     (broken[1] / "entry.json").unlink()

@@ -28,6 +28,7 @@ from comfyui.client import Limits
 from comfyui.embedded import EmbeddedOptions, EmbeddedServer, FailNode, StepGate
 from comfyui_provider import ComfyUIProvider
 from config import Config
+from image_batches.resume import BatchStore
 from image_generator import ImageGenerator
 from image_provider import ImageGenerationError, ImageGenerationRequest, ImageGenerationResult
 from tests.document_support import ROOT, blocks
@@ -322,6 +323,27 @@ def interrupted() -> str:
         requests.post(f"{server.url}/interrupt")
         gate.open()
         return error_of(future.result())
+
+
+# Batches
+
+
+def refused_batch(number: int) -> str:
+    requests = [FOX] * number
+    return refusal(lambda: BatchStore.opened("foxes.jsonl", requests).__enter__())
+
+
+@message
+def batch_at_work() -> str:
+    with BatchStore.opened("foxes.jsonl", [FOX]):
+        return refused_batch(1)
+
+
+@message
+def other_batch() -> str:
+    with BatchStore.opened("foxes.jsonl", [FOX]):
+        pass
+    return refused_batch(2)
 
 
 # Settings and hosted providers

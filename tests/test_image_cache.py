@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import errno
 import hashlib
 import json
+import logging
 import os
 import pickle
 import random
@@ -41,6 +43,17 @@ def entry_folder(cache, key=KEY):
 def names(cache):
     """What a person sees in the folder: files with a dot before their names are hidden."""
     return [path.name for path in cache.folder.iterdir() if path.name != ".image-cache-size"]
+
+
+def raising(error):
+    def fail(*_):
+        raise error
+
+    return fail
+
+
+def warnings(caplog):
+    return [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
 
 
 def keys(number):
@@ -143,6 +156,44 @@ def test_a_cache_folder_that_cannot_be_made_is_logged(tmp_path, caplog):
     cache.store(KEY, success())
     assert cache.load(KEY) is None
     assert "was not cached" in caplog.text
+
+
+def test_a_full_disk_is_told_once_with_what_to_do_and_then_at_debug(cache, caplog, monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device", "somewhere")
+    monkeypatch.setattr("image_cache.cache.write_entry", raising(full))
+    caplog.set_level(logging.DEBUG)
+    for key in keys(3):
+        cache.store(key, success())
+    (warning,) = warnings(caplog)
+    assert f"was not cached in {cache.folder}: No space left on device; make room" in warning
+    assert "IMAGE_CACHE_DIR" in warning and "(more of this kind are told at DEBUG)" in warning
+    assert caplog.text.count("No space left") == 3
+    ImageCache(cache.folder, 10**9).store(KEY, success())
+    assert len(warnings(caplog)) == 2
+
+
+def test_another_cause_is_told_again(cache, caplog, monkeypatch):
+    failures = [OSError(errno.ENOSPC, "full"), PermissionError(errno.EACCES, "forbidden")]
+    for failure in (*failures, *failures):
+        monkeypatch.setattr("image_cache.cache.write_entry", raising(failure))
+        cache.store(KEY, success())
+    assert ["full" in warning for warning in warnings(caplog)] == [True, False]
+
+
+def test_many_broken_entries_are_told_once_with_what_to_do(cache, caplog):
+    for key in keys(3):
+        cache.store(key, success())
+        break_json(entry_folder(cache, key))
+        assert cache.load(key) is None
+    (warning,) = warnings(caplog)
+    assert str(entry_folder(cache, keys(3)[0])) in warning and "verify --repair" in warning
+
+
+def test_a_cache_of_no_bytes_touches_no_disk(tmp_path, caplog):
+    cache = ImageCache(tmp_path / "cache", 0)
+    cache.store(KEY, success())
+    assert cache.load(KEY) is None
+    assert not cache.folder.exists() and not caplog.records
 
 
 def break_json(folder):

@@ -335,6 +335,17 @@ def test_without_the_cache_the_disk_is_not_touched(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_with_a_cache_of_no_bytes_nothing_is_looked_up_or_written():
+    provider = FakeProvider()
+    make_generator(provider).generate("a fox", seed=3)
+    kept = {path: path.stat().st_mtime_ns for path in Path("cache").rglob("*")}
+    off = make_generator(provider, IMAGE_CACHE_MAX_BYTES="0")
+    for _ in range(2):
+        assert "cached" not in off.generate("a fox", seed=3).metadata
+    assert len(provider.requests) == 3 and kept
+    assert {path: path.stat().st_mtime_ns for path in Path("cache").rglob("*")} == kept
+
+
 def test_a_failure_is_not_kept():
     provider = FakeProvider("a", ProviderUnavailableError("down"), success("a", 3))
     generator = make_generator(provider)

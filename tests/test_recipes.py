@@ -92,5 +92,5 @@ def test_files_beside_that_are_something_else_are_passed_over():
 
 
 def test_a_file_that_is_not_there_is_told():
-    with pytest.raises(ConfigurationError, match=r"gone\.png cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"gone\.png cannot be read: .*; give the path of"):
         recipe_of("gone.png")

@@ -106,7 +106,8 @@ def test_files_that_are_no_workflow_are_listed_with_the_reason(monkeypatch, caps
 def test_a_folder_without_workflows_is_told(monkeypatch, capsys):
     monkeypatch.setenv("COMFYUI_WORKFLOW_DIR", "nowhere")
     assert exit_code("list") == 0
-    assert capsys.readouterr() == ("", "There is no workflow in nowhere.\n")
+    told = "There is no workflow in nowhere; COMFYUI_WORKFLOW_DIR sets that folder.\n"
+    assert capsys.readouterr() == ("", told)
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["check", "custom_qwen_refine.json"]])
@@ -499,11 +500,28 @@ def test_half_a_surrogate_pair_survives():
     assert bound["3"]["inputs"]["text"] == "\ud83d"
 
 
+def test_a_file_without_a_name_is_told(capsys):
+    assert exit_code("bind", "t2i_flux.json", "--prompt", "x", "-o", "") == 2
+    assert "error: the file to write has no name; give one" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there, and devices are no files")
+def test_what_is_no_ordinary_file_is_written_to_and_not_replaced():
+    Path("real.json").write_text("{}", "utf-8")
+    links = {Path("link.json"): "real.json", Path("nothing"): os.devnull}
+    for link, target in links.items():
+        link.symlink_to(target)
+        assert exit_code("bind", "t2i_flux.json", "--prompt", "x", "-o", str(link)) == 0
+        assert link.is_symlink()
+    assert "class_type" in Path("real.json").read_text("utf-8")
+
+
 @pytest.mark.parametrize("out", ["nowhere/out.json", "taken"])
 def test_a_file_that_cannot_be_written_is_told_and_none_is_left_behind(out, capsys):
     Path("taken").mkdir()
     assert exit_code("bind", "t2i_flux.json", "--prompt", "x", "-o", out) == 1
-    assert f"error: {out} cannot be written: " in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"error: {out} cannot be written: " in told and "; give the name of a file in" in told
     assert exit_code("show", "t2i_flux.json", "--html", out) == 1
     assert [path.name for path in Path().iterdir()] == ["taken"]
 
