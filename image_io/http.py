@@ -24,7 +24,7 @@ import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
-from image_io.concealing import discreet, unlogged_queries
+from image_io.concealing import discreet, shown_url, unlogged_queries
 from image_io.credentials import header_value, warn_of_plain_http
 from image_io.guarding import GuardedAdapter, InvalidIPAddress, OpenHosts, RefusedPort
 from image_io.retrying import BusyRetry, ConnectionRetry, Deadline, seconds_asked
@@ -310,18 +310,6 @@ def origin(url: str) -> tuple[str, str, int | None]:
     scheme = (parts.scheme or "").lower()
     host = (parts.host or "").strip("[]")
     return scheme, host, parts.port or {"http": 80, "https": 443}.get(scheme)
-
-
-def shown_url(url: str) -> str:
-    """The URL as it may stand in a log or message: no credentials, query or control characters."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "the URL"
-    shown = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
-    return "".join(character if character.isprintable() else "?" for character in shown)
 
 
 def map_request_error(error: Exception, url: str, name: str) -> ImageGenerationError:
