@@ -127,14 +127,14 @@ class Generation:
         """The model file that the graph loads; None when it loads none."""
         return model_of(self.first_graph) if self.first_graph is not None else None
 
-    def recipe(self, request: ImageGenerationRequest) -> dict[str, Any]:
+    def recipe(self, request: ImageGenerationRequest, model: str | None) -> dict[str, Any]:
         """What makes the pictures again, plain data: `request` as the caller gave it, the rest."""
         return {
             # With the numbers of `extra` as they were sent: NumPy's own have no plain form.
             "request": replace(request, extra=self._request.extra).to_plain(),
             "seeds": [image["seed"] for image in self.images if image.get("kind") != "text"],
             "provider": PROVIDER,
-            "model": self.model,
+            "model": model,
             "workflow": self.first_graph,
         }
 
@@ -160,7 +160,7 @@ class Generation:
             result = ImageGenerationResult(True, [], PROVIDER, model, metadata=metadata)
         if has_begun:
             result.images = self.images
-            result.recipe = self.recipe(request)
+            result.recipe = self.recipe(request, model)
         told = (PROVIDER, len(result.images), seconds, result.error_type or "ok")
         logger.info("%s: %d image(s) in %.1f s, %s", *told)
         return result

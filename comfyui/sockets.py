@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import secrets
-import selectors
 import threading
 import time
 from collections.abc import Callable
@@ -34,8 +32,10 @@ _ID_BITS = 48
 _MOST_OLD_FRAMES = 32
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 """Of one message, in all its frames: a picture of SaveImageWebsocket can be large."""
-_A_MOMENT = 0.0005
-"""Seconds; a time-out of 0 would make another kind of socket of it."""
+_READ_BYTES = 16 * 1024
+"""At once; the library alone would ask the system two or three times for every frame."""
+_TO_LEAVE = 0.0005
+"""Seconds for the few bytes that are sent; they fit in unless nobody has read for long."""
 _GRACE = 0.05
 """Seconds for what is there already, on a busy machine too."""
 
@@ -55,7 +55,9 @@ class JobSocket:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Connects within `timeout` seconds; raises SocketLost. `tls` says whom wss:// believes."""
-        import websocket  # by the first socket: programs that open none do without
+        import ssl  # by the first socket: programs that open none do without
+
+        import websocket
 
         self.client_id = client_id
         self.idle_since = 0.0
@@ -64,8 +66,10 @@ class JobSocket:
         self._library: Any = websocket  # it annotates only some of its methods
         options = None if tls is None else {"context": tls}
         self._socket = self._library.WebSocket(skip_utf8_validation=True, sslopt=options)
-        self._gate = _Gate(self._socket.frame_buffer.recv, websocket)
+        self._gate = _Gate(self._socket, websocket)
         self._socket.frame_buffer.recv = self._gate
+        timed_out = websocket.WebSocketTimeoutException
+        self._nothing_yet = (timed_out, BlockingIOError, ssl.SSLWantReadError)
         try:
             self._socket.connect(
                 address.websocket_url(client_id),
@@ -88,19 +92,10 @@ class JobSocket:
 
         The answer to a ping counts as an empty frame. What has come of a frame is kept.
         """
-        deadline = time.monotonic() + timeout
-        while self._has_news(max(0.0, deadline - time.monotonic())):
-            frame = self._receive_what_is_there(deadline)
-            if frame is not None or time.monotonic() >= deadline:
-                return frame
-        return None
-
-    def _receive_what_is_there(self, deadline: float) -> str | bytes | None:
-        self._gate.deadline = deadline
+        self._gate.deadline = time.monotonic() + timeout
         try:
-            self._socket.settimeout(_A_MOMENT)  # it is for each part of a frame, not for all
             opcode, data = self._socket.recv_data(control_frame=True)
-        except (self._library.WebSocketTimeoutException, BlockingIOError):
+        except self._nothing_yet:
             return None
         except (self._library.WebSocketException, OSError) as error:
             raise SocketLost(f"the WebSocket broke: {type(error).__name__}") from error
@@ -117,6 +112,7 @@ class JobSocket:
     def ping(self) -> None:
         """Asks the server for a sign, which counts up `pongs`; raises SocketLost."""
         try:
+            self._socket.settimeout(_TO_LEAVE)
             self._socket.ping()
         except (self._library.WebSocketException, OSError) as error:
             raise SocketLost(f"the WebSocket broke: {type(error).__name__}") from error
@@ -128,26 +124,14 @@ class JobSocket:
         sent it, leaves three frames.
         """
         for _ in range(_MOST_OLD_FRAMES):
-            if not self._has_news(0) or self.receive(0) is None:
+            if self.receive(0) is None:
                 return
         raise SocketLost("the WebSocket was idle for too many jobs")
-
-    def _has_news(self, patience: float) -> bool:
-        """True once something can be read, be it a part of a frame; False after `patience`."""
-        raw = self._socket.sock
-        decrypted = getattr(raw, "pending", None)  # bytes that a TLS socket has read already
-        if decrypted is not None and decrypted():
-            return True
-        try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(raw, selectors.EVENT_READ)
-                return bool(selector.select(patience))
-        except (OSError, ValueError) as error:
-            raise SocketLost("the WebSocket is closed") from error
 
     def close(self) -> None:
         """Closes at once, without waiting for the other side."""
         try:
+            self._socket.settimeout(_TO_LEAVE)
             self._socket.close(timeout=0)
         except (self._library.WebSocketException, OSError):
             logger.debug("closing a WebSocket failed", exc_info=True)
@@ -157,25 +141,34 @@ class JobSocket:
 class _Gate:
     """What the WebSocket library reads through: neither time nor memory is the server's to spend.
 
-    The library itself reads a frame whole, however long it says that it is, and as long as
-    something comes; what has come of it when a time-out ends that is kept.
+    The library itself reads a frame whole, however long it says that it is, waits anew for each of
+    its parts, and asks the system for each; what has come of it when the time ends is kept.
     """
 
-    def __init__(self, read: Callable[[int], bytes], library: Any) -> None:
-        self._read = read
+    def __init__(self, socket: Any, library: Any) -> None:
+        self._socket = socket
+        self._read: Callable[[int], bytes] = socket.frame_buffer.recv
         self._library = library
+        self._ahead = b""
         self.passed = 0
         """Bytes of the message that is being read."""
-        self.deadline = math.inf
+        self.deadline = 0.0
 
     def __call__(self, size: int) -> bytes:
-        if self.passed and time.monotonic() >= self.deadline + _GRACE:
-            raise self._library.WebSocketTimeoutException("the time for this frame is over")
-        data = self._read(size)
+        if not self._ahead:
+            self._ahead = self._read_in_time()
+        data, self._ahead = self._ahead[:size], self._ahead[size:]
         self.passed += len(data)
         if self.passed > MAX_MESSAGE_BYTES:
             raise self._library.WebSocketPayloadException("a message is too large")
         return data
+
+    def _read_in_time(self) -> bytes:
+        left = self.deadline - time.monotonic()
+        if self.passed and left <= -_GRACE:
+            raise self._library.WebSocketTimeoutException("the time for this frame is over")
+        self._socket.settimeout(max(0.0, left))  # what is there already is read without waiting
+        return self._read(_READ_BYTES)
 
 
 class SocketPool:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 from hosted_providers.common import Vendor, VendorRequest
 from hosted_providers.reporting import MISREAD, add, reword
-from image_io.http import REDIRECTS, HttpResponse, HttpSession, origin, retry_after, shown_url
+from image_io.concealing import shown_url
+from image_io.http import REDIRECTS, HttpResponse, HttpSession, origin, retry_after
 from image_provider import (
     ConfigurationError,
     GenerationFailedError,

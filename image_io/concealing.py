@@ -1,8 +1,9 @@
-"""What urllib3 and requests would tell of a URL: the part behind `?`, which may open a door.
+"""What may be told of a URL: not the part behind `?`, which may open a door.
 
-Owns that the query of a URL, such as the signature of a picture's, stays out of urllib3's logs and
-of the errors that ours are made from; that these hold no request with its headers; and that a
-refused address is told of once. Requests of anybody else in the process are logged as ever.
+Owns how a URL is shown, and that its query, such as the signature of a picture's, stays out of
+urllib3's logs and of the errors that ours are made from; that these hold no request with its
+headers; and that a refused address is told of once. Requests of anybody else in the process are
+logged as ever.
 """
 
 from __future__ import annotations
@@ -13,10 +14,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 # Behind a "?": to the end of a URL as urllib3's messages write it.
 _QUERY = re.compile(r"\?[^\s'\")]+")
 _LOGGERS = ("urllib3.connectionpool", "urllib3.util.retry")
+
+
+def shown_url(url: str) -> str:
+    """The URL as it may stand in a log or message: no credentials, query or control characters."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "the URL"
+    shown = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
+    return "".join(character if character.isprintable() else "?" for character in shown)
 
 
 class _Ours(threading.local):

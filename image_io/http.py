@@ -24,7 +24,7 @@ import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
-from image_io.concealing import discreet, unlogged_queries
+from image_io.concealing import discreet, shown_url, unlogged_queries
 from image_io.credentials import header_value, warn_of_plain_http
 from image_io.guarding import GuardedAdapter, InvalidIPAddress, OpenHosts, RefusedPort
 from image_io.retrying import BusyRetry, ConnectionRetry, Deadline, seconds_asked
@@ -200,8 +200,12 @@ class HttpSession:
         """For each request: requests lets the environment beat what its session is told."""
         return self._ca_bundle or named_by(os.environ) or True
 
+    @cached_property
+    def _own_origin(self) -> tuple[str, str, int | None] | None:
+        return None if self.base_url is None else origin(self.base_url)
+
     def _headers_for(self, url: str, extra: Mapping[str, str] | None) -> dict[str, str]:
-        if self.base_url is not None and origin(url) == origin(self.base_url):
+        if self.base_url is not None and origin(url) == self._own_origin:
             checked = {key: header_value(key, value) for key, value in (extra or {}).items()}
             return {**self._headers, **checked}
         return {}
@@ -237,8 +241,9 @@ class HttpSession:
                 body = self._read(raw, deadline, max_bytes)
         except (*_LIBRARY_ERRORS, OSError, ValueError) as error:
             raise map_request_error(error, url, self.name) from discreet(error, url)
-        elapsed = (self._clock() - started) * 1000
-        logger.debug("%s %s: %d, %.0f ms", method, shown_url(url), raw.status_code, elapsed)
+        if logger.isEnabledFor(logging.DEBUG):
+            elapsed = (self._clock() - started) * 1000
+            logger.debug("%s %s: %d, %.0f ms", method, shown_url(url), raw.status_code, elapsed)
         lower = {key.lower(): value for key, value in raw.headers.items()}
         return HttpResponse(raw.status_code, lower, body, url)
 
@@ -310,18 +315,6 @@ def origin(url: str) -> tuple[str, str, int | None]:
     scheme = (parts.scheme or "").lower()
     host = (parts.host or "").strip("[]")
     return scheme, host, parts.port or {"http": 80, "https": 443}.get(scheme)
-
-
-def shown_url(url: str) -> str:
-    """The URL as it may stand in a log or message: no credentials, query or control characters."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "the URL"
-    shown = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
-    return "".join(character if character.isprintable() else "?" for character in shown)
 
 
 def map_request_error(error: Exception, url: str, name: str) -> ImageGenerationError:

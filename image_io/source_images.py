@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import unquote, unquote_to_bytes
 
 from config import Config
+from image_io.concealing import shown_url
 from image_io.pixels import MAX_PIXELS, decoded, normalised, within
 from image_provider import (
     ImageGenerationError,
@@ -197,7 +198,7 @@ def _fetch(
     url: str, what: str, session: HttpSession | None, hosts: Hosts, max_bytes: int
 ) -> tuple[str, bytes]:
     from image_io.guarding import REFUSALS, open_hosts
-    from image_io.http import HttpSession, shown_url
+    from image_io.http import HttpSession
 
     if hosts is FROM_SETTINGS:
         hosts = Config().get_image_source_hosts()
@@ -226,8 +227,6 @@ def _fetch(
 
 
 def _status_error(what: str, response: HttpResponse) -> ImageGenerationError:
-    from image_io.http import shown_url
-
     passing = response.status in (408, 425, 429) or response.status >= 500
     error_class = ProviderUnavailableError if passing else InvalidRequestError
     return error_class(

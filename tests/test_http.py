@@ -18,6 +18,7 @@ import responses
 import urllib3.exceptions
 from requests_hardened.ip_filter import InvalidIPAddress
 
+from image_io.concealing import shown_url
 from image_io.http import (
     MAX_REDIRECTS,
     HttpResponse,
@@ -26,7 +27,6 @@ from image_io.http import (
     map_request_error,
     origin,
     retry_after,
-    shown_url,
 )
 from image_provider import (
     AuthenticationError,

@@ -11,9 +11,11 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+import websocket
 
 from comfyui.address import parse_address
 from comfyui.sockets import JobSocket, SocketLost, SocketPool
@@ -160,6 +162,26 @@ def test_frame_that_comes_in_pieces_is_put_together():
         assert job_socket.receive(PATIENCE) == b"x" * 300
 
 
+def before_reads(monkeypatch: pytest.MonkeyPatch, tell: Callable[[float], object]) -> None:
+    """Tells before each read, from here on, how many seconds it is ready to wait."""
+    settimeout = websocket.WebSocket.settimeout
+
+    def telling(self: websocket.WebSocket, timeout: float) -> None:
+        tell(timeout)
+        settimeout(self, timeout)
+
+    monkeypatch.setattr(websocket.WebSocket, "settimeout", telling)
+
+
+def test_frames_that_came_together_are_read_at_once(monkeypatch):
+    with connected() as (job_socket, peer):
+        peer.send(frame(b"one", TEXT) + frame(b"x" * 300, BINARY) + frame(b"three", TEXT))
+        waits: list[float] = []
+        before_reads(monkeypatch, waits.append)
+        assert [job_socket.receive(PATIENCE) for _ in range(3)] == ["one", b"x" * 300, "three"]
+        assert len(waits) == 1
+
+
 def test_frame_that_trickles_in_is_not_waited_for_longer_than_was_said():
     is_over = threading.Event()
     with connected() as (job_socket, peer):
@@ -258,6 +280,17 @@ def test_connection_ends_also_when_the_server_said_goodbye_first():
         assert peer.read_to_the_end()
 
 
+def test_socket_that_another_thread_closes_is_lost_to_the_one_that_waits(monkeypatch):
+    is_reading = threading.Event()
+    with connected() as (job_socket, _), ThreadPoolExecutor(1) as pool:
+        before_reads(monkeypatch, lambda _: is_reading.set())
+        waiting = pool.submit(job_socket.receive, 2 * PATIENCE)
+        assert is_reading.wait(PATIENCE)
+        job_socket.close()
+        with pytest.raises(SocketLost):
+            waiting.result(PATIENCE)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -333,14 +366,13 @@ def test_idle_socket_is_taken_again_without_what_came_meanwhile():
 
 
 def test_idle_socket_is_taken_without_waiting_whether_more_comes(monkeypatch):
-    def wait(self, timeout):
-        raise AssertionError(f"waited {timeout} s for a frame")
-
     with pool_with_clock() as (pool, _, _):
         first = pool.acquire()
         pool.release(first)
-        monkeypatch.setattr(JobSocket, "receive", wait)
+        waits: list[float] = []
+        before_reads(monkeypatch, waits.append)
         assert pool.acquire() is first
+        assert waits == [0.0]
         pool.release(first)
 
 

@@ -150,6 +150,17 @@ def test_pictures_and_progress_come_over_tls(front: TlsFront, bundle: Path) -> N
     assert b"GET /ws?" in front.heard
 
 
+def test_an_idle_socket_is_taken_again_over_tls(front: TlsFront, bundle: Path) -> None:
+    http, sockets = clients(front, bundle)
+    first = sockets.acquire()
+    assert first.receive(10) is not None, "the server greets"
+    assert first.receive(0) is None
+    sockets.release(first)
+    assert sockets.acquire() is first
+    first.close()
+    http.close()
+
+
 def test_a_server_without_tls_is_told_from_one_that_is_not_trusted(comfyui_server) -> None:
     with (
         ComfyUIProvider(f"https://{comfyui_server.address}") as provider,
