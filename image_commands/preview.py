@@ -24,6 +24,10 @@ _CHUNK = 4096
 _PICTURE_ID = 7_312
 """Any number that other programs are not likely to use: kitty's pictures are known by them."""
 _KONSOLE_WITH_KITTY = 220400
+_WITHIN = frozenset({"TMUX", "STY", "ZELLIJ", "NVIM", "VIM_TERMINAL", "INSIDE_EMACS"})
+"""What tmux, screen, Zellij and the terminals of editors set for the programs in them."""
+_OTHERS = frozenset({"XTERM_VERSION", "VTE_VERSION", "ALACRITTY_WINDOW_ID", "WT_SESSION"})
+"""What terminals set that take neither protocol."""
 
 
 class Preview(NamedTuple):
@@ -88,16 +92,18 @@ ITERM2 = Protocol(
 def protocol_of(environ: Mapping[str, str]) -> Protocol | None:
     """What the terminal takes by these environment variables; None unless that is certain.
 
-    Within tmux and screen nothing is: they pass on only what they know.
+    Nothing is within programs that are a terminal of their own: they pass on what they know.
     """
     term, program = environ.get("TERM", ""), environ.get("TERM_PROGRAM", "")
-    if "TMUX" in environ or "STY" in environ or term.startswith(("screen", "tmux", "dumb")):
+    if not _WITHIN.isdisjoint(environ) or term.startswith(("screen", "tmux", "dumb")):
         return None
     if term in ("xterm-kitty", "xterm-ghostty") or program == "ghostty":
         return KITTY
     if program in ("iTerm.app", "WezTerm", "mintty"):
         return ITERM2
-    if program:
+    if term == "mlterm":
+        return ITERM2
+    if program or not _OTHERS.isdisjoint(environ):
         return None  # what follows may be left over from the terminal that started this one
     konsole = environ.get("KONSOLE_VERSION", "")
     if "KITTY_WINDOW_ID" in environ:

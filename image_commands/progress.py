@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from image_batches import BatchProgress
 
 _TITLE_WIDTH = 28
+"""Columns before the bar; fewer where the terminal is narrow."""
+_BEHIND_TITLE = 20
+"""Columns for a short bar, `100%` and `0:01:30 left`."""
 _NO_PREVIEW = (
     "No preview: this is no terminal that is known to show pictures (kitty, Ghostty, Konsole, "
-    "iTerm2, WezTerm, mintty; not within tmux or screen)."
+    "iTerm2, WezTerm, mintty, mlterm; not within tmux, screen, Zellij or an editor)."
 )
 
 
@@ -49,9 +52,8 @@ def show_progress(
         say(console, _NO_PREVIEW)
 
     def show(update: ProgressUpdate) -> None:
-        bar.update(
-            task, completed=update.fraction, description=_doing(update), left=left_of(update)
-        )
+        doing = doing_of(update, console.width)
+        bar.update(task, completed=update.fraction, description=doing, left=left_of(update))
         if picture.protocol is not None:
             picture.take(update.preview, console)
             live.refresh()
@@ -114,16 +116,22 @@ class _Picture:
         yield Segment(in_place(self._shown, draw), None, [(ControlType.HOME,)])
 
 
-def _doing(update: ProgressUpdate) -> str:
-    """One line of a steady width, so that the bar does not jump."""
+def doing_of(update: ProgressUpdate, columns: int) -> str:
+    """What stands before the bar: of a steady width, so that the bar does not jump.
+
+    Counted in columns of the terminal, of which a Chinese character or an emoji takes two.
+    """
+    from rich.cells import cell_len, set_cell_size
+
+    width = min(_TITLE_WIDTH, max(1, columns - _BEHIND_TITLE))
     text = update.stage
     if update.stage == "queued" and update.queue_position is not None:
         text = f"queued, position {update.queue_position}"
     elif update.stage == "running" and update.node_title is not None:
         text = " ".join(plain(update.node_title).split())
         step = f" {update.step}/{update.total_steps}" if update.total_steps else ""
-        text = f"{text[: _TITLE_WIDTH - len(step)]}{step}"
-    return text.ljust(_TITLE_WIDTH)
+        text = set_cell_size(text, min(cell_len(text), max(0, width - len(step)))) + step
+    return set_cell_size(text, width)
 
 
 def left_of(update: ProgressUpdate | BatchProgress) -> str:

@@ -16,7 +16,11 @@ from PIL import Image
 from image_commands.preview import ITERM2, KITTY, Preview, in_place, make_preview, protocol_of
 
 ROOT = Path(__file__).resolve().parent.parent
-TERMINAL_VARIABLES = ("TMUX", "STY", "TERM_PROGRAM", "KITTY_WINDOW_ID", "KONSOLE_VERSION")
+TERMINAL_VARIABLES = {
+    *("TMUX", "STY", "ZELLIJ", "NVIM", "VIM_TERMINAL", "INSIDE_EMACS", "TERM_PROGRAM"),
+    *("KITTY_WINDOW_ID", "KONSOLE_VERSION", "XTERM_VERSION", "VTE_VERSION", "WT_SESSION"),
+    "ALACRITTY_WINDOW_ID",
+}
 
 
 def picture(width, height, file_format="JPEG"):
@@ -38,13 +42,19 @@ def picture(width, height, file_format="JPEG"):
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, ITERM2),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, ITERM2),
         ({"TERM": "xterm-256color", "LC_TERMINAL": "iTerm2"}, ITERM2),
+        ({"TERM": "mlterm", "MLTERM": "3.9.0"}, ITERM2),
         ({}, None),
         ({"TERM": "xterm-256color"}, None),
         ({"TERM": "xterm-256color", "KONSOLE_VERSION": "210800"}, None),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "Apple_Terminal"}, None),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "vscode", "KITTY_WINDOW_ID": "1"}, None),
         ({"TERM": "dumb", "KITTY_WINDOW_ID": "1"}, None),
+        ({"TERM": "xterm-256color", "KITTY_WINDOW_ID": "1", "XTERM_VERSION": "XTerm(379)"}, None),
+        ({"TERM": "xterm-256color", "KONSOLE_VERSION": "230804", "VTE_VERSION": "7600"}, None),
+        ({"TERM": "xterm-kitty", "VTE_VERSION": "7600"}, KITTY),
         ({"TERM": "xterm-kitty", "TMUX": "/tmp/tmux,1,0"}, None),
+        ({"TERM": "xterm-kitty", "ZELLIJ": "0"}, None),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm", "NVIM": "/tmp/nvim.1.0"}, None),
         ({"TERM": "screen-256color", "TERM_PROGRAM": "iTerm.app"}, None),
     ],
 )
