@@ -52,7 +52,7 @@ _HELP = f"""A CSV file has a header with the names of its columns, a JSONL file 
 a line.
 {fill(f"They may have: {', '.join(FIELDS)}.", 79)}
 Only prompt is needed; size is WIDTHxHEIGHT, an empty cell is not given, loras
-and extra are JSON.
+and extra are JSON. A file foxes.csv:
 
   prompt,style,size,seed
   a red fox in the snow,cinematic,1344x768,7

@@ -57,8 +57,8 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     add = request.add_argument
     add("--prompt", metavar="TEXT", help="what the picture shows")
     add("--negative", metavar="TEXT", help="what the picture must not show")
-    add("--seed", type=int)
-    add("--steps", type=int)
+    add("--seed", type=int, help="the same seed gives the same picture")
+    add("--steps", type=int, help="sampling steps")
     add("--guidance", type=float, help="how closely the prompt is followed")
     add("--strength", type=float, help="0.0-1.0, how much may change")
     add("--size", type=parse_size, metavar="WxH", help="pixels, for example 1024x768")

@@ -58,7 +58,7 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
         common,
         "generate",
         "make pictures",
-        '"a red fox in the snow" --style cinematic --size 1344x768 -o pictures',
+        '"a red fox" --style cinematic --size 1344x768 --seed 7 -o pictures',
         '"a winter coat" --image fox.png --mask mask.png --strength 0.8',
         "--again pictures/comfyui-00001-7.png -o again",
     )

@@ -12,15 +12,9 @@ from image_commands.progress import doing_of, show_progress
 from image_provider import ProgressUpdate
 
 
-def sampling(title, step=12, total=24):
-    return ProgressUpdate(
-        stage="running",
-        node_title=title,
-        step=step,
-        total_steps=total,
-        fraction=0.5,
-        eta_seconds=90,
-    )
+def sampling(title):
+    doing = {"stage": "running", "node_title": title, "step": 12, "total_steps": 24}
+    return ProgressUpdate(**doing, fraction=0.5, eta_seconds=90)
 
 
 @pytest.mark.parametrize(
