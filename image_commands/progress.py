@@ -69,11 +69,11 @@ def show_progress(
     if not console.is_terminal:
         yield lambda update: None
         return
-    try:
-        with live:
+    with live:
+        try:
             yield show
-    finally:
-        picture.remove(console)
+        finally:
+            picture.remove(console)
 
 
 def _protocol(console: Console) -> Protocol | None:
@@ -87,21 +87,22 @@ class _Picture:
     def __init__(self, protocol: Protocol | None) -> None:
         self.protocol = protocol
         self._shown: Preview | None = None
-        self._is_sent = False
 
     def take(self, data: bytes | None, console: Console) -> None:
         """Shows this picture from now on; what is none changes nothing."""
         rows = min(MOST_ROWS, console.height - 3)
         if data is not None and self.protocol is not None and rows > 0:
-            made = make_preview(data, self.protocol, console.width - 1, rows)
+            number = 0 if self._shown is None else self._shown.number + 1
+            made = make_preview(data, self.protocol, console.width - 1, rows, number)
             if made is not None:
-                self._shown, self._is_sent = made, False
+                _write(console, self.protocol.send(made))
+                self._shown = made
 
     def remove(self, console: Console) -> None:
-        """Takes the picture away, where that does not come with the text."""
-        if self._shown is not None and self.protocol is not None and self.protocol.remove:
-            console.file.write(self.protocol.remove)
-            console.file.flush()
+        """Takes the picture away; the next refresh leaves no lines free."""
+        if self._shown is not None and self.protocol is not None:
+            self._shown = None
+            _write(console, self.protocol.remove)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.segment import ControlType, Segment
@@ -110,10 +111,15 @@ class _Picture:
             return
         for _ in range(self._shown.rows):
             yield Segment.line()
-        draw = self.protocol.draw_again if self._is_sent else self.protocol.draw
-        self._is_sent = True
         # Marked as a control code, whichever, so that rich counts no cells for it.
-        yield Segment(in_place(self._shown, draw), None, [(ControlType.HOME,)])
+        drawn = in_place(self._shown, self.protocol.draw)
+        yield Segment(drawn, None, [(ControlType.HOME,)])
+
+
+def _write(console: Console, text: str) -> None:
+    """Writes what is no text for rich, past its lines."""
+    console.file.write(text)
+    console.file.flush()
 
 
 def doing_of(update: ProgressUpdate, columns: int) -> str:
