@@ -60,7 +60,7 @@ _OUR_LOGGERS = (
 )
 
 _EXAMPLES = """examples:
-  image-cli generate "a red fox in the snow" --style cinematic --size 1344x768 -o pictures
+  image-cli generate "a red fox" --style cinematic --size 1344x768 --seed 7 -o pictures
   image-cli generate "a winter coat" --image fox.png --mask mask.png --strength 0.8
   image-cli generate --again pictures/comfyui-00001-7.png -o again
   image-cli batch foxes.csv -o foxes --jobs 4

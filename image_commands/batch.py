@@ -22,7 +22,6 @@ from image_batches.contact_sheets import PAGE, cells_of, contact_sheet, thumbnai
 from image_batches.resume import StoredImage
 from image_batches.threads import BatchThreads
 from image_commands.batch_files import FIELDS, read_batch
-from image_commands.completers import files, folders
 from image_commands.files import encoded, own_workflow, put_whole, writable_folder
 from image_commands.gallery import Shown, draw_gallery
 from image_commands.progress import left_of
@@ -31,7 +30,6 @@ from image_commands.shared import (
     OK,
     add_command,
     add_json,
-    completes,
     how_many,
     one_line,
     print_json,
@@ -56,7 +54,7 @@ _HELP = f"""A CSV file has a header with the names of its columns, a JSONL file 
 a line.
 {fill(f"They may have: {', '.join(FIELDS)}.", 79)}
 Only prompt is needed; size is WIDTHxHEIGHT, an empty cell is not given, loras
-and extra are JSON.
+and extra are JSON. A file foxes.csv:
 
   prompt,style,size,seed
   a red fox in the snow,cinematic,1344x768,7
@@ -74,18 +72,15 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     batch = add_command(commands, common, "batch", told, "foxes.csv -o foxes --jobs 4")
     batch.epilog = f"{_HELP}\n{batch.epilog}"
     add = batch.add_argument
-    completes(add("file", metavar="FILE", help="a .csv or .jsonl file, a request a line"), files)
-    output = add(
-        "-o", dest="output", metavar="DIR", help="folder for all of it (outputs/NAME OF FILE)"
-    )
-    completes(output, folders)
+    add("file", metavar="FILE", help="a .csv or .jsonl file, a request a line")
+    add("-o", dest="output", metavar="DIR", help="folder for all of it (outputs/NAME OF FILE)")
     add(
         "--jobs",
         type=how_many("jobs"),
         metavar="N",
         help="requests at once (enough to keep servers busy)",
     )
-    completes(add("--resume", metavar="F", help="file to go on from (DIR/pictures.jsonl)"), files)
+    add("--resume", metavar="F", help="file to go on from (DIR/pictures.jsonl)")
     add("--no-cache", action="store_true", help="make pictures even if they are cached")
     add_json(batch)
     batch.set_defaults(command=_batch)

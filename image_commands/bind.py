@@ -59,8 +59,8 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     add = request.add_argument
     add("--prompt", metavar="TEXT", help="what the picture shows")
     add("--negative", metavar="TEXT", help="what the picture must not show")
-    add("--seed", type=whole_number)
-    add("--steps", type=whole_number)
+    add("--seed", type=whole_number, help="the same seed gives the same picture")
+    add("--steps", type=whole_number, help="sampling steps")
     add("--guidance", type=number, help="how closely the prompt is followed")
     add("--strength", type=number, help="0.0-1.0, how much may change")
     add("--size", type=parse_size, metavar="WxH", help="pixels, for example 1024x768")

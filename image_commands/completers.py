@@ -6,6 +6,7 @@ nothing.
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Container, Iterable, Iterator
 
@@ -14,9 +15,14 @@ from image_provider import ImageGenerationError
 _ANY = ()
 
 
-def nothing(prefix: str = "", **kwargs: object) -> Iterable[str]:
-    """For texts that only the user knows."""
-    return ()
+def by_name(prefix: str, action: argparse.Action, **kwargs: object) -> Iterable[str]:
+    """For an argument without a completer of its own: by what its help calls it.
+
+    Nothing for numbers, and for texts that only the user knows.
+    """
+    if action.metavar in ("FILE", "F", "OUT"):
+        return files(prefix)
+    return folders(prefix) if action.metavar == "DIR" else ()
 
 
 def files(prefix: str = "", **kwargs: object) -> Iterable[str]:
@@ -32,11 +38,11 @@ def folders(prefix: str = "", **kwargs: object) -> Iterable[str]:
 def _entries(prefix: str, suffixes: Container[str]) -> Iterator[str]:
     """Those of the suffixes, or all; a folder ends with a slash, so that what is in it comes next.
 
-    Files with a dot before their name are hidden until one is typed.
+    Files with a dot before their name are hidden until one is typed; a ~ stays as it was typed.
     """
     above = prefix[: prefix.rfind("/") + 1]
     try:
-        found = sorted(os.scandir(above or "."), key=lambda entry: entry.name)
+        found = sorted(os.scandir(os.path.expanduser(above) or "."), key=lambda entry: entry.name)
     except OSError:
         return
     for entry in found:

@@ -11,7 +11,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from image_commands.completers import files
+from image_commands.completers import by_name
 from image_commands.shared import OK, add_command
 
 if TYPE_CHECKING:
@@ -21,13 +21,27 @@ _ASKED = "_ARGCOMPLETE"
 """The environment variable by which a shell asks."""
 _WHERE = {
     "bash": 'put this line into ~/.bashrc:  eval "$(image-cli completion bash)"',
-    "zsh": 'put this line into ~/.zshrc, below compinit:  eval "$(image-cli completion zsh)"',
-    "fish": "run once:  image-cli completion fish > ~/.config/fish/completions/image-cli.fish",
+    "zsh": 'put this line at the end of ~/.zshrc:  eval "$(image-cli completion zsh)"',
+    "fish": (
+        "run once:  mkdir -p ~/.config/fish/completions && "
+        "image-cli completion fish > ~/.config/fish/completions/image-cli.fish"
+    ),
     "powershell": (
         "put this line into the file $PROFILE:  "
         "image-cli completion powershell | Out-String | Invoke-Expression"
     ),
 }
+
+_ZSH = """
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+%s
+# What begins with ~ or $ only the shell can read: it would quote such an offer of the command's.
+_image_cli() {
+    if [[ $PREFIX == [~$]* ]]; then _files; else _python_argcomplete "$@"; fi
+}
+compdef _image_cli image-cli
+"""
+"""Lines about argcomplete's. A new ~/.zshrc has not started zsh's completion, which they need."""
 
 
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -44,7 +58,8 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 def _completion(args: argparse.Namespace, console: Console) -> int:
     from argcomplete.shell_integration import shellcode
 
-    print(shellcode(["image-cli"], shell=args.shell).strip())
+    code = shellcode(["image-cli"], shell=args.shell)
+    print((_ZSH % code if args.shell == "zsh" else code).strip())
     print(f"# To have it in every {args.shell}, {_WHERE[args.shell]}")
     return OK
 
@@ -55,5 +70,5 @@ def complete(parser: argparse.ArgumentParser) -> None:
         import argcomplete
 
         # Any callable will do, as for the arguments.
-        own: Any = files
+        own: Any = by_name
         argcomplete.autocomplete(parser, always_complete_options=False, default_completer=own)

@@ -15,14 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import Config
 from image_commands.again import make_again, recipe_of
-from image_commands.completers import (
-    files,
-    folders,
-    nothing,
-    provider_names,
-    style_names,
-    workflow_names,
-)
+from image_commands.completers import provider_names, style_names, workflow_names
 from image_commands.files import own_workflow, writable_folder
 from image_commands.progress import show_progress
 from image_commands.shared import (
@@ -68,7 +61,7 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
         common,
         "generate",
         "make pictures",
-        '"a red fox in the snow" --style cinematic --size 1344x768 -o pictures',
+        '"a red fox" --style cinematic --size 1344x768 --seed 7 -o pictures',
         '"a winter coat" --image fox.png --mask mask.png --strength 0.8',
         "--again pictures/comfyui-00001-7.png -o again",
     )
@@ -87,18 +80,16 @@ def _add_generate(commands: Any, common: argparse.ArgumentParser) -> None:
     provider = generate.add_argument(
         "--provider", metavar="NAME", help="this provider and no other"
     )
-    model = generate.add_argument("--model", metavar="NAME", help="model file or id")
+    generate.add_argument("--model", metavar="NAME", help="model file or id")
     workflow = generate.add_argument(
         "--workflow", metavar="FILE", help="a file of yours, or a name in the workflow folder"
     )
     completes(style, style_names)
     completes(provider, provider_names)
-    completes(model, nothing)
     completes(workflow, workflow_names)
-    again = generate.add_argument(
+    generate.add_argument(
         "--again", metavar="FILE", help="make this picture once more, and nothing else"
     )
-    completes(again, files)
     generate.add_argument("--no-cache", action="store_true", help="make it even if it is cached")
     generate.set_defaults(command=_generate, refuse=generate.error, default_of=generate.get_default)
 
@@ -116,10 +107,7 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _add_request(parser: argparse.ArgumentParser, prompt: str | None = None) -> None:
-    words = parser.add_argument(
-        "prompt", metavar="PROMPT", nargs=prompt, help="what the picture shows"
-    )
-    completes(words, nothing)
+    parser.add_argument("prompt", metavar="PROMPT", nargs=prompt, help="what the picture shows")
     parser.add_argument(
         "--size", type=parse_size, metavar="WxH", help="pixels, for example 1024x768"
     )
@@ -128,10 +116,9 @@ def _add_request(parser: argparse.ArgumentParser, prompt: str | None = None) -> 
     parser.add_argument(
         "-n", dest="number", type=how_many("pictures"), default=1, metavar="N", help="pictures"
     )
-    output = parser.add_argument(
+    parser.add_argument(
         "-o", dest="output", default="outputs", metavar="DIR", help="folder for them (outputs)"
     )
-    completes(output, folders)
     parser.add_argument(
         "--preview",
         action="store_true",

@@ -22,8 +22,13 @@ _LONGEST_SIDE = 256
 _CHUNK = 4096
 """Characters of one kitty command."""
 _PICTURE_ID = 7_312
-"""Any number that other programs are not likely to use: kitty's pictures are known by them."""
+"""Any numbers that other programs are not likely to use, this and the next: kitty's pictures are
+known by them."""
 _KONSOLE_WITH_KITTY = 220400
+_WITHIN = frozenset({"TMUX", "STY", "ZELLIJ", "NVIM", "VIM_TERMINAL", "INSIDE_EMACS"})
+"""What tmux, screen, Zellij and the terminals of editors set for the programs in them."""
+_OTHERS = frozenset({"XTERM_VERSION", "VTE_VERSION", "ALACRITTY_WINDOW_ID", "WT_SESSION"})
+"""What terminals set that take neither protocol."""
 
 
 class Preview(NamedTuple):
@@ -32,72 +37,88 @@ class Preview(NamedTuple):
     data: bytes
     columns: int
     rows: int
+    number: int = 0
+    """How many there were before."""
 
 
-Draw = Callable[[Preview], str]
-"""What shows a picture at the cursor, which comes to stand anywhere after that."""
+Write = Callable[[Preview], str]
 
 
 class Protocol(NamedTuple):
     """How a kind of terminal is told to show a picture, and to take it away.
 
-    `draw_again` shows the one that it got last, where it was or somewhere else.
+    `send` hands a picture over, wherever the cursor is. `draw` shows it at the cursor, which comes
+    to stand anywhere after that, in place of the one before. `remove` also ends what was cut off:
+    Ctrl-C throws away what a slow line has not taken yet.
     """
 
     name: str
     file_format: str
-    draw: Draw
-    draw_again: Draw
-    remove: str = ""
+    send: Write
+    draw: Write
+    remove: str
 
 
-def _kitty(preview: Preview) -> str:
+def _kitty_send(preview: Preview) -> str:
     text = standard_b64encode(preview.data).decode("ascii")
     chunks = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
     commands = []
     for number, chunk in enumerate(chunks):
-        head = f"a=T,f=100,{_kitty_place(preview)}," if number == 0 else "q=2,"
+        head = f"a=t,f=100,i={_kitty_id(preview.number)}," if number == 0 else ""
         more = int(number < len(chunks) - 1)
-        commands.append(f"\x1b_G{head}m={more};{chunk}\x1b\\")
+        commands.append(f"\x1b_G{head}q=2,m={more};{chunk}\x1b\\")
     return "".join(commands)
 
 
-def _kitty_again(preview: Preview) -> str:
-    return f"\x1b_Ga=p,{_kitty_place(preview)}\x1b\\"
+def _kitty_draw(preview: Preview) -> str:
+    # q=2: no answers, which would be typed into the shell. C=1: the cursor stays.
+    place = f"i={_kitty_id(preview.number)},p=1,c={preview.columns},r={preview.rows}"
+    return f"\x1b_Ga=p,q=2,C=1,{place}\x1b\\{_kitty_delete(preview.number + 1)}"
 
 
-def _kitty_place(preview: Preview) -> str:
-    # q=2: no answers, which would be typed into the shell. C=1: the cursor stays. The same ids
-    # put the picture in the place of the one before.
-    return f"q=2,C=1,i={_PICTURE_ID},p=1,c={preview.columns},r={preview.rows}"
+def _kitty_delete(number: int) -> str:
+    return f"\x1b_Ga=d,d=I,q=2,i={_kitty_id(number)}\x1b\\"
 
 
-def _iterm2(preview: Preview) -> str:
+def _kitty_id(number: int) -> int:
+    """One of two in turn: a picture is seen until the next one has come as a whole."""
+    return _PICTURE_ID + number % 2
+
+
+def _iterm2_draw(preview: Preview) -> str:
     text = standard_b64encode(preview.data).decode("ascii")
     size = f"width={preview.columns};height={preview.rows}"
     told = f"inline=1;size={len(preview.data)};{size};preserveAspectRatio=1"
     return f"\x1b]1337;File={told}:{text}\x07"
 
 
-KITTY = Protocol("kitty", "PNG", _kitty, _kitty_again, f"\x1b_Ga=d,d=I,i={_PICTURE_ID},q=2\x1b\\")
-ITERM2 = Protocol(
-    "iTerm2", "JPEG", _iterm2, _iterm2
-)  # its pictures go with the text that they cover
+_END = "\x1b\\"
+"""Ends a command of either protocol; nothing where none is open."""
+_SAVE, _RESTORE = "\x1b7", "\x1b8"
+"""The place of the cursor."""
+
+KITTY = Protocol(
+    "kitty", "PNG", _kitty_send, _kitty_draw, _END + _kitty_delete(0) + _kitty_delete(1)
+)
+# Its pictures go with the text that they cover.
+ITERM2 = Protocol("iTerm2", "JPEG", lambda preview: "", _iterm2_draw, _END + _RESTORE)
 
 
 def protocol_of(environ: Mapping[str, str]) -> Protocol | None:
     """What the terminal takes by these environment variables; None unless that is certain.
 
-    Within tmux and screen nothing is: they pass on only what they know.
+    Nothing is within programs that are a terminal of their own: they pass on what they know.
     """
     term, program = environ.get("TERM", ""), environ.get("TERM_PROGRAM", "")
-    if "TMUX" in environ or "STY" in environ or term.startswith(("screen", "tmux", "dumb")):
+    if not _WITHIN.isdisjoint(environ) or term.startswith(("screen", "tmux", "dumb")):
         return None
     if term in ("xterm-kitty", "xterm-ghostty") or program == "ghostty":
         return KITTY
     if program in ("iTerm.app", "WezTerm", "mintty"):
         return ITERM2
-    if program:
+    if term == "mlterm":
+        return ITERM2
+    if program or not _OTHERS.isdisjoint(environ):
         return None  # what follows may be left over from the terminal that started this one
     konsole = environ.get("KONSOLE_VERSION", "")
     if "KITTY_WINDOW_ID" in environ:
@@ -108,7 +129,9 @@ def protocol_of(environ: Mapping[str, str]) -> Protocol | None:
     return ITERM2 if environ.get("LC_TERMINAL") == "iTerm2" else None
 
 
-def make_preview(data: bytes, protocol: Protocol, columns: int, rows: int) -> Preview | None:
+def make_preview(
+    data: bytes, protocol: Protocol, columns: int, rows: int, number: int = 0
+) -> Preview | None:
     """The picture in a file, within so many columns and rows; None for what is no picture.
 
     It is decoded and encoded anew: no byte of a server's gets to the terminal.
@@ -124,7 +147,7 @@ def make_preview(data: bytes, protocol: Protocol, columns: int, rows: int) -> Pr
     shown.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     file = BytesIO()
     shown.save(file, protocol.file_format)
-    return Preview(file.getvalue(), *_cells(*shown.size, columns, rows))
+    return Preview(file.getvalue(), *_cells(*shown.size, columns, rows), number)
 
 
 def _cells(width: int, height: int, columns: int, rows: int) -> tuple[int, int]:
@@ -138,6 +161,6 @@ def _cells(width: int, height: int, columns: int, rows: int) -> tuple[int, int]:
     return columns, max(1, min(rows, round(columns * height / (2 * width))))
 
 
-def in_place(preview: Preview, draw: Draw) -> str:
+def in_place(preview: Preview, draw: Write) -> str:
     """What is written below the rows that were left free for it; the cursor is back after that."""
-    return f"\x1b7\x1b[{preview.rows}A\r{draw(preview)}\x1b8"
+    return f"{_SAVE}\x1b[{preview.rows}A\r{draw(preview)}{_RESTORE}"

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from image_batches import BatchProgress
 
 _TITLE_WIDTH = 28
+"""Columns before the bar; fewer where the terminal is narrow."""
+_BEHIND_TITLE = 20
+"""Columns for a short bar, `100%` and `0:01:30 left`."""
 _NO_PREVIEW = (
     "No preview: this is no terminal that is known to show pictures (kitty, Ghostty, Konsole, "
-    "iTerm2, WezTerm, mintty; not within tmux or screen)."
+    "iTerm2, WezTerm, mintty, mlterm; not within tmux, screen, Zellij or an editor)."
 )
 
 
@@ -49,9 +52,8 @@ def show_progress(
         say(console, _NO_PREVIEW)
 
     def show(update: ProgressUpdate) -> None:
-        bar.update(
-            task, completed=update.fraction, description=_doing(update), left=left_of(update)
-        )
+        doing = doing_of(update, console.width)
+        bar.update(task, completed=update.fraction, description=doing, left=left_of(update))
         if picture.protocol is not None:
             picture.take(update.preview, console)
             live.refresh()
@@ -67,11 +69,11 @@ def show_progress(
     if not console.is_terminal:
         yield lambda update: None
         return
-    try:
-        with live:
+    with live:
+        try:
             yield show
-    finally:
-        picture.remove(console)
+        finally:
+            picture.remove(console)
 
 
 def _protocol(console: Console) -> Protocol | None:
@@ -85,21 +87,22 @@ class _Picture:
     def __init__(self, protocol: Protocol | None) -> None:
         self.protocol = protocol
         self._shown: Preview | None = None
-        self._is_sent = False
 
     def take(self, data: bytes | None, console: Console) -> None:
         """Shows this picture from now on; what is none changes nothing."""
         rows = min(MOST_ROWS, console.height - 3)
         if data is not None and self.protocol is not None and rows > 0:
-            made = make_preview(data, self.protocol, console.width - 1, rows)
+            number = 0 if self._shown is None else self._shown.number + 1
+            made = make_preview(data, self.protocol, console.width - 1, rows, number)
             if made is not None:
-                self._shown, self._is_sent = made, False
+                _write(console, self.protocol.send(made))
+                self._shown = made
 
     def remove(self, console: Console) -> None:
-        """Takes the picture away, where that does not come with the text."""
-        if self._shown is not None and self.protocol is not None and self.protocol.remove:
-            console.file.write(self.protocol.remove)
-            console.file.flush()
+        """Takes the picture away; the next refresh leaves no lines free."""
+        if self._shown is not None and self.protocol is not None:
+            self._shown = None
+            _write(console, self.protocol.remove)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.segment import ControlType, Segment
@@ -108,22 +111,33 @@ class _Picture:
             return
         for _ in range(self._shown.rows):
             yield Segment.line()
-        draw = self.protocol.draw_again if self._is_sent else self.protocol.draw
-        self._is_sent = True
         # Marked as a control code, whichever, so that rich counts no cells for it.
-        yield Segment(in_place(self._shown, draw), None, [(ControlType.HOME,)])
+        drawn = in_place(self._shown, self.protocol.draw)
+        yield Segment(drawn, None, [(ControlType.HOME,)])
 
 
-def _doing(update: ProgressUpdate) -> str:
-    """One line of a steady width, so that the bar does not jump."""
+def _write(console: Console, text: str) -> None:
+    """Writes what is no text for rich, past its lines."""
+    console.file.write(text)
+    console.file.flush()
+
+
+def doing_of(update: ProgressUpdate, columns: int) -> str:
+    """What stands before the bar: of a steady width, so that the bar does not jump.
+
+    Counted in columns of the terminal, of which a Chinese character or an emoji takes two.
+    """
+    from rich.cells import cell_len, set_cell_size
+
+    width = min(_TITLE_WIDTH, max(1, columns - _BEHIND_TITLE))
     text = update.stage
     if update.stage == "queued" and update.queue_position is not None:
         text = f"queued, position {update.queue_position}"
     elif update.stage == "running" and update.node_title is not None:
         text = " ".join(plain(update.node_title).split())
         step = f" {update.step}/{update.total_steps}" if update.total_steps else ""
-        text = f"{text[: _TITLE_WIDTH - len(step)]}{step}"
-    return text.ljust(_TITLE_WIDTH)
+        text = set_cell_size(text, min(cell_len(text), max(0, width - len(step)))) + step
+    return set_cell_size(text, width)
 
 
 def left_of(update: ProgressUpdate | BatchProgress) -> str:

@@ -37,6 +37,8 @@ def _print_providers(found: dict[str, dict[str, Any]]) -> None:
 
     table = Table("provider", "usable", "model or workflow", "features", box=None, pad_edge=False)
     reasons = Table.grid("provider", "reason", padding=(0, 2))
+    for column in (*table.columns, *reasons.columns):
+        column.overflow = "fold"
     for column in (*table.columns[:2], reasons.columns[0]):
         column.no_wrap = True
     for name, told in found.items():

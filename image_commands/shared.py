@@ -124,9 +124,11 @@ def print_table(
     gap = 2 if heads else 1
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_header=bool(heads))
     for head in heads:
-        table.add_column(head, overflow="fold")
+        table.add_column(head)
     for row in rows:
         table.add_row(*(as_text(one_line(cell)) for cell in row))
+    for column in table.columns:
+        column.overflow = "fold"
     console = Console(stderr=stderr)
     if not console.is_terminal:
         console.width = _PIPED_WIDTH

@@ -75,7 +75,10 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     add_json(listing)
     listing.set_defaults(command=_list)
     check = add(
-        "check", "tell what is wrong with a file and where parameters go", "t2i_flux.json --server"
+        "check",
+        "tell what is wrong with a file and where parameters go",
+        "t2i_flux.json",
+        "t2i_flux.json --server",
     )
     _add_file(check)
     add_json(check)
@@ -86,9 +89,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         't2i_flux.json --prompt "a red fox" --seed 7 --set 8.cfg=1.5 -o fox.json',
     )
     add_bind(filling)
-    show = add(
-        "show", "draw a workflow as one HTML page", "t2i_flux.json --html t2i_flux.html --server"
-    )
+    show = add("show", "draw a workflow as one HTML page", "t2i_flux.json --html t2i_flux.html")
     _add_file(show)
     show.add_argument("--html", required=True, metavar="OUT", help="the page to write")
     show.add_argument("--prompt", metavar="TEXT", help="draw it with this prompt filled in")
@@ -96,6 +97,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     convert = add(
         "convert",
         "turn editor files and pictures into API format",
+        "t2i_flux.json -o flux_api.json",
         "saved.json picture.png -o converted/ --server",
     )
     add_convert(convert)

@@ -16,7 +16,11 @@ from PIL import Image
 from image_commands.preview import ITERM2, KITTY, Preview, in_place, make_preview, protocol_of
 
 ROOT = Path(__file__).resolve().parent.parent
-TERMINAL_VARIABLES = ("TMUX", "STY", "TERM_PROGRAM", "KITTY_WINDOW_ID", "KONSOLE_VERSION")
+TERMINAL_VARIABLES = {
+    *("TMUX", "STY", "ZELLIJ", "NVIM", "VIM_TERMINAL", "INSIDE_EMACS", "TERM_PROGRAM"),
+    *("KITTY_WINDOW_ID", "KONSOLE_VERSION", "XTERM_VERSION", "VTE_VERSION", "WT_SESSION"),
+    "ALACRITTY_WINDOW_ID",
+}
 
 
 def picture(width, height, file_format="JPEG"):
@@ -38,13 +42,19 @@ def picture(width, height, file_format="JPEG"):
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, ITERM2),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, ITERM2),
         ({"TERM": "xterm-256color", "LC_TERMINAL": "iTerm2"}, ITERM2),
+        ({"TERM": "mlterm", "MLTERM": "3.9.0"}, ITERM2),
         ({}, None),
         ({"TERM": "xterm-256color"}, None),
         ({"TERM": "xterm-256color", "KONSOLE_VERSION": "210800"}, None),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "Apple_Terminal"}, None),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "vscode", "KITTY_WINDOW_ID": "1"}, None),
         ({"TERM": "dumb", "KITTY_WINDOW_ID": "1"}, None),
+        ({"TERM": "xterm-256color", "KITTY_WINDOW_ID": "1", "XTERM_VERSION": "XTerm(379)"}, None),
+        ({"TERM": "xterm-256color", "KONSOLE_VERSION": "230804", "VTE_VERSION": "7600"}, None),
+        ({"TERM": "xterm-kitty", "VTE_VERSION": "7600"}, KITTY),
         ({"TERM": "xterm-kitty", "TMUX": "/tmp/tmux,1,0"}, None),
+        ({"TERM": "xterm-kitty", "ZELLIJ": "0"}, None),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm", "NVIM": "/tmp/nvim.1.0"}, None),
         ({"TERM": "screen-256color", "TERM_PROGRAM": "iTerm.app"}, None),
     ],
 )
@@ -86,7 +96,7 @@ def test_what_is_no_picture_is_not_shown(data):
 
 def test_kitty_gets_chunks_of_which_the_last_is_marked_and_gives_no_answer():
     data = bytes(range(256)) * 40
-    written = KITTY.draw(Preview(data, 20, 10))
+    written = KITTY.send(Preview(data, 20, 10))
     commands = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", written)
     assert "".join(f"\x1b_G{keys};{text}\x1b\\" for keys, text in commands) == written
     assert len(commands) == 4 and all(len(text) <= 4096 for _, text in commands)
@@ -95,11 +105,29 @@ def test_kitty_gets_chunks_of_which_the_last_is_marked_and_gives_no_answer():
     assert [entry["m"] for entry in keys] == ["1", "1", "1", "0"]
     assert all(entry["q"] == "2" for entry in keys)
     first = keys[0]
-    assert (first["a"], first["f"], first["C"]) == ("T", "100", "1")
-    assert (first["c"], first["r"]) == ("20", "10")
-    again = KITTY.draw_again(Preview(data, 20, 10))
-    assert len(again) < 60 and f"i={first['i']}," in again and "a=p" in again
-    assert f"i={first['i']}," in KITTY.remove and "a=d" in KITTY.remove
+    assert (first["a"], first["f"]) == ("t", "100")
+
+
+def test_kitty_shows_a_picture_when_it_is_there_as_a_whole_and_then_deletes_the_one_before():
+    def commands(text):
+        found = re.findall(r"\x1b_G([^;\x1b]*);?[^\x1b]*\x1b\\", text)
+        return [dict(pair.split("=") for pair in keys.split(",")) for keys in found]
+
+    ids = []
+    for number in range(3):
+        preview = Preview(b"abc", 20, 10, number)
+        (sent,), (put, deleted) = commands(KITTY.send(preview)), commands(KITTY.draw(preview))
+        assert (put["a"], put["i"], put["C"]) == ("p", sent["i"], "1")
+        assert (put["c"], put["r"]) == ("20", "10")
+        assert (deleted["a"], deleted["d"]) == ("d", "I")
+        ids.append((put["i"], deleted["i"]))
+    assert ids[0] == ids[2] == ids[1][::-1] and len(set(ids[0])) == 2
+    assert {command["i"] for command in commands(KITTY.remove)} == set(ids[0])
+
+
+@pytest.mark.parametrize("protocol", [KITTY, ITERM2])
+def test_what_takes_a_picture_away_first_ends_a_command_that_was_cut_off(protocol):
+    assert protocol.remove.startswith("\x1b\\")
 
 
 def test_iterm2_gets_one_command_with_size_and_shape():
@@ -164,8 +192,10 @@ needs_pty = pytest.mark.skipif(
 @needs_pty
 def test_the_preview_is_drawn_above_the_bar_and_taken_away(comfyui_server):
     written = on_a_terminal(comfyui_server, "--preview", "--steps", "4", TERM="xterm-kitty")
-    assert "\x1b7\x1b[16A\r\x1b_Ga=T," in written
-    assert written.rindex("\x1b_Ga=d,") > written.rindex("\x1b_Ga=p,")
+    assert "\x1b7\x1b[16A\r\x1b_Ga=p," in written
+    assert written.count("\x1b_Ga=t,") == 4
+    *_, end = written.rpartition("\x1b_Ga=p,")
+    assert KITTY.remove in end and "\x1b[1A" not in end.partition(KITTY.remove)[0]
     text = re.sub(r"\x1b_G[^\x1b]*\x1b\\", "", written)
     assert "Sampler 4/4" in text and "_G" not in text
     assert text.rstrip().endswith(".png")

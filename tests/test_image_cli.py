@@ -309,17 +309,21 @@ def test_the_table_has_one_line_a_provider_when_piped(server):
     assert "│" not in done.stdout
 
 
-def test_the_table_fits_a_terminal_of_80_columns(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("columns", "whole"),
+    [(80, ("black-forest-labs/flux-2-pro", "COMFYUI_SERVER_ADDRESS", "inpainting")), (40, ())],
+)
+def test_the_table_fits_the_terminal_and_cuts_nothing(columns, whole, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", str(columns))
     for name in ("OPENAI_API_KEY", "FAL_KEY", "TOGETHER_API_KEY", "REPLICATE_API_TOKEN"):
         monkeypatch.setenv(name, "k")
     monkeypatch.setenv("COMFYUI_SERVER_ADDRESS", NOBODY)
     assert main(["providers"]) == 0
     out = capsys.readouterr().out.replace("\x1b[1m", "").replace("\x1b[0m", "")
-    assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= columns
     assert "…" not in out
-    for word in ("black-forest-labs/flux-2-pro", "COMFYUI_SERVER_ADDRESS", "inpainting"):
+    for word in whole:
         assert word in out
 
 
