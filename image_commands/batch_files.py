@@ -47,7 +47,9 @@ def read_batch(
         path.suffix.lower()
     )
     if read is None:
-        raise ValueError(f"{file}: the name must end in .csv or .jsonl, which says what is in it")
+        raise ValueError(
+            f"{file or 'the file'}: its name must end in .csv or .jsonl, which says what is in it"
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
