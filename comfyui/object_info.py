@@ -27,6 +27,9 @@ AUTOGROW = "COMFY_AUTOGROW_V3"
 MATCH_TYPE = "COMFY_MATCHTYPE_V3"
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", COMBO, DYNAMIC_COMBO})
 
+_NEWEST_CLASS = "CreateBoundingBoxes"
+"""Of the server's own, the latest that the editor had to be made for."""
+
 # Loaders that offer a file of the input folder without an upload flag (nodes.py, nodes_audio.py).
 _UPLOADS = {("LoadLatent", "latent"): "latent", ("LoadAudio", "audio"): "audio"}
 _UPLOAD_KINDS = ("image", "audio", "video", "file")
@@ -38,6 +41,7 @@ class Editor(IntEnum):
     V1_27 = 0
     V1_35 = 1
     V1_45 = 2
+    V1_48 = 3
 
 
 @dataclass(frozen=True)
@@ -196,10 +200,14 @@ class ObjectInfo(Mapping[str, NodeInfo]):
         """The generation of the editor that goes with such a server, told by its entries' fields.
 
         0.26.0 (editor 1.45) states `has_intermediate_output` for every class, 0.8.0 (1.35)
-        `output_matchtypes` for new-style ones, 0.3.64 (1.27) neither.
+        `output_matchtypes` for new-style ones, 0.3.64 (1.27) neither. 0.33.0 (1.48) has a class
+        for which the editor 1.48 has a canvas.
         """
         fields = {name for entry in self._classes.values() for name in entry}
-        if "has_intermediate_output" in fields or not fields:
+        module = str(self._classes.get(_NEWEST_CLASS, {}).get("python_module", ""))
+        if not fields or module.startswith("comfy_extras."):
+            return Editor.V1_48
+        if "has_intermediate_output" in fields:
             return Editor.V1_45
         return Editor.V1_35 if "output_matchtypes" in fields else Editor.V1_27
 

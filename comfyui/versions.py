@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_TESTED = ("0.3.64", "0.26.0")
+_TESTED = ("0.3.64", "0.33.0")
 """The oldest and the newest ComfyUI that this was tried with."""
 _KEEPS_PROMPT_IDS = "0.3.45"
 """The first ComfyUI that keeps the prompt id which a client chose (server.py)."""

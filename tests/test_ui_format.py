@@ -20,7 +20,7 @@ from image_provider import WorkflowError
 from tests.ui_format_support import a_file, a_node
 
 DATA = Path(__file__).parent / "data" / "ui_format"
-VERSIONS = ("0.3.64", "0.8.0", "0.26.0")
+VERSIONS = ("0.3.64", "0.8.0", "0.26.0", "0.33.0")
 NAMES = sorted(
     path.stem for path in DATA.glob("*.json") if "." not in path.stem and path.stem != "README"
 )
@@ -75,13 +75,13 @@ def test_titles_are_those_of_the_file_else_of_the_class():
 
 def test_every_generation_of_the_editor_is_told_by_the_server():
     assert [INFOS[version].editor for version in VERSIONS] == list(Editor)
-    assert ObjectInfo({}).editor is Editor.V1_45
+    assert ObjectInfo({}).editor is Editor.V1_48
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_document_is_not_changed(name):
     document = read(name)
-    convert(document, INFO)
+    convert(document, INFOS["0.33.0"])
     assert document == read(name)
 
 

@@ -150,11 +150,11 @@ def _custom_combo(node: Node, editor: Editor) -> None:
             node.widgets.pop()
 
     def add_option() -> None:
-        number = len(node.widgets) - (1 if editor is Editor.V1_45 else 0)
+        number = len(node.widgets) - (1 if editor >= Editor.V1_45 else 0)
         node.widgets.append(Widget(f"option{number}", "", "string", when_set=set_option))
 
     node.widgets[0].options = options
-    if editor is Editor.V1_45:
+    if editor >= Editor.V1_45:
         index = Widget("index", UNSET, "hidden", when_set=hold_nothing, written=_chosen_option)
         node.widgets.append(index)
     add_option()

@@ -1,7 +1,7 @@
 """From the open graphs to API format, node by node in the order of the editor.
 
 Owns which nodes are written, in which order, and how values and links are. Facts: ComfyUI_frontend
-1.27.10 to 1.45.19, utils/executionUtil.ts and LGraph.ts (computeExecutionOrder).
+1.27.10 to 1.48.7, utils/executionUtil.ts and LGraph.ts (computeExecutionOrder).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def export(document: Document, *, keep_unknown: bool = False) -> ApiGraph:
     """
     for graph in document.graphs:
         primitives.write_values(graph, document)
-    write_through(document)
+    if document.editor < Editor.V1_48:
+        write_through(document)
     for node in document.nodes.values():
         if node.group is not None:
             group_nodes.write_values(node)
@@ -104,7 +105,7 @@ def _in_order(document: Document) -> Iterator[tuple[Path, Node]]:
     for node in _execution_order(document):
         if node.subgraph is None and node.group is None:
             yield (), node
-        elif node.is_inactive and document.editor is Editor.V1_45:
+        elif node.is_inactive and document.editor >= Editor.V1_45:
             continue
         elif node.group is not None:
             yield from (((node,), inner) for inner in node.group.nodes.values())

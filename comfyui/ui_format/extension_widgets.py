@@ -18,6 +18,8 @@ _URI_SAFE = "!'()*~"
 
 
 def _player(_: InputInfo, name: str, editor: Editor) -> list[Widget]:
+    if editor >= Editor.V1_48:
+        return [Widget(name, "", "audioUI", is_saved=False, is_exported=False)]
     written = _written_player if editor is Editor.V1_45 else None
     return [Widget(name, "", "audioUI", is_saved=False, written=written)]
 

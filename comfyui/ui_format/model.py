@@ -257,13 +257,10 @@ class Document(Graph):
     subgraphs: dict[str, Subgraph] = field(default_factory=dict)
     object_info: ObjectInfo = field(default_factory=lambda: ObjectInfo({}))
     now: datetime = field(default_factory=datetime.now)
+    editor: Editor = Editor.V1_48
+    """The generation of the editor that opens it."""
     resolved: dict[object, Any] = field(default_factory=dict)
     """What was found for steps on the way of an input; many share the last part of it."""
-
-    @property
-    def editor(self) -> Editor:
-        """The generation of the editor that the server has."""
-        return self.object_info.editor
 
     @property
     def graphs(self) -> tuple[Graph, ...]:

@@ -15,6 +15,7 @@ from comfyui.object_info import Editor, ObjectInfo
 from comfyui.ui_format import (
     dynamic,
     group_nodes,
+    host_values,
     primitives,
     reroutes,
     subgraphs,
@@ -44,8 +45,12 @@ def open_document(
 ) -> Document:
     """The file as the editor has it after loading; raises WorkflowError for what is no graph."""
     root, definitions = read_graph(saved), read_subgraphs(saved)
-    document = Document(object_info=object_info, now=now or datetime.now())
-    if document.editor is Editor.V1_45:
+    document = Document(
+        object_info=object_info,
+        now=now or datetime.now(),
+        editor=subgraphs.editor_of(object_info.editor, root, definitions),
+    )
+    if document.editor >= Editor.V1_45:
         subgraphs.renumber(root, definitions, last_node_id(saved))
     document.subgraphs = {
         entry.id: Subgraph(id=entry.id, name=entry.name, inputs=entry.inputs, outputs=entry.outputs)
@@ -54,7 +59,7 @@ def open_document(
     ordered = subgraphs.inner_first(definitions)
     subgraphs.refuse_too_large(root, ordered)
     # Older editors open the definitions as they come, whichever needs which.
-    for entry in ordered if document.editor is Editor.V1_45 else definitions.values():
+    for entry in ordered if document.editor >= Editor.V1_45 else definitions.values():
         subgraph = document.subgraphs[entry.id]
         _fill(subgraph, entry.graph, document)
         subgraph.is_filled = True
@@ -134,6 +139,8 @@ def _configure(node: Node, saved: Node, editor: Editor) -> None:
         _apply(node, values, editor)
     if node.subgraph is not None and editor is Editor.V1_35:
         subgraphs.arrange_proxies(node, saved.widgets_values)
+    elif node.subgraph is not None and editor >= Editor.V1_48:
+        host_values.take(node, saved.widgets_values)
 
 
 def _class_title(node: Node) -> str:
@@ -250,7 +257,7 @@ def _mend(node: Node, widget: Widget, editor: Editor) -> None:
     if is_sampler and isinstance(value, str) and value.startswith(_OLD_SAMPLER):
         widget.set(node, value.removeprefix(_OLD_SAMPLER))
     is_empty = value is None or value is UNSET
-    if is_empty and editor is Editor.V1_45 and widget.kind == "combo" and widget.options:
+    if is_empty and editor >= Editor.V1_45 and widget.kind == "combo" and widget.options:
         widget.set(node, widget.options[0])
 
 

@@ -1,6 +1,6 @@
 """Where an input's value comes from: through reroutes, bypassed nodes and in and out of subgraphs.
 
-Facts: ComfyUI_frontend 1.27.10 to 1.45.19, ExecutableNodeDTO.ts. No recursion: a chain of nodes
+Facts: ComfyUI_frontend 1.27.10 to 1.48.7, ExecutableNodeDTO.ts. No recursion: a chain of nodes
 that are passed through may be of any length.
 """
 
@@ -146,7 +146,7 @@ def _from_outside(document: Document, path: Path, link: Link) -> _Step:
 
 def _taken(document: Document, step: _Take) -> _Step:
     path, node, slot = step.path, step.node, step.slot
-    if node.mode == Mode.NEVER and document.editor is Editor.V1_45:
+    if node.mode == Mode.NEVER and document.editor >= Editor.V1_45:
         return None
     if node.mode == Mode.BYPASS:
         passing = _passed if node.group is None else _passed_group

@@ -1,9 +1,10 @@
 """Subgraphs: their definitions in order, the nodes that stand for them, and promoted widgets.
 
 A promoted widget lets a node outside set a widget inside. Until editor 1.35 it was a copy with a
-value of its own for each node; since 1.45 it is a view of the widget inside, which all nodes of a
-definition share. Facts: ComfyUI_frontend 1.27.10, 1.35.9 and 1.45.19, SubgraphNode.ts,
-proxyWidget.ts, promotedWidgetView.ts, subgraphDeduplication.ts.
+value of its own for each node; in 1.45 it is a view of the widget inside, which all nodes of a
+definition share; since 1.48 each node has a value of its own again. Facts: ComfyUI_frontend
+1.27.10, 1.35.9, 1.45.19 and 1.48.7, SubgraphNode.ts, proxyWidget.ts, promotedWidgetView.ts,
+subgraphDeduplication.ts.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ MAX_LEVELS = 50
 """Subgraphs within one another."""
 
 PROXIES = "proxyWidgets"
+_EXPOSED = "previewExposures"
+"""A property that 1.48 gives the node of a subgraph."""
 _OWN = "-1"
 _ELEMENTS = frozenset({LONG_TEXT, "multiselect", "audioUI"})
 """Kinds of widgets that an element of the page holds."""
@@ -92,6 +95,20 @@ class _View(Widget):
                 if id(further[1]) not in seen:
                     seen.add(id(further[1]))
                     waiting.append(further)
+
+
+def editor_of(editor: Editor, root: SavedGraph, definitions: Mapping[str, SavedSubgraph]) -> Editor:
+    """The editor that opens a file; not an older one than what a subgraph's node was saved by.
+
+    Servers between 0.26.0 and 0.33.0 do not tell theirs; an older one would lose values.
+    """
+    graphs = [root, *(entry.graph for entry in definitions.values())]
+    has_own_values = any(
+        node.type in definitions and _EXPOSED in node.properties and PROXIES not in node.properties
+        for graph in graphs
+        for node in graph.nodes
+    )
+    return Editor.V1_48 if has_own_values and editor is Editor.V1_45 else editor
 
 
 def inner_first(definitions: Mapping[str, SavedSubgraph]) -> Iterable[SavedSubgraph]:
@@ -160,6 +177,23 @@ def renumber(root: SavedGraph, definitions: Mapping[str, SavedSubgraph], last_id
             for link in entry.graph.links.values():
                 link.origin_id = ids.get(link.origin_id, link.origin_id)
                 link.target_id = ids.get(link.target_id, link.target_id)
+            for node in root.nodes:  # not those in other subgraphs
+                if node.type == entry.id:
+                    node.properties = _renamed_proxies(node.properties, ids)
+
+
+def _renamed_proxies(properties: Mapping[str, Any], ids: Mapping[str, str]) -> Mapping[str, Any]:
+    """The properties with the new ids of nodes in the list of promoted widgets."""
+    listed = properties.get(PROXIES)
+    if not isinstance(listed, list):
+        return properties
+    renamed = [
+        [ids.get(str(entry[0]), entry[0]), *entry[1:]]
+        if isinstance(entry, list) and entry
+        else entry
+        for entry in listed
+    ]
+    return {**properties, PROXIES: renamed}
 
 
 def _next_free(number: int, used: set[int]) -> int:
@@ -190,7 +224,7 @@ def promote(node: Node, editor: Editor) -> None:
     subgraph = node.subgraph
     assert subgraph is not None
     ports = {port.name: port for port in reversed(subgraph.inputs)}
-    if editor is Editor.V1_45:
+    if editor >= Editor.V1_45:
         node.inputs = [slot for slot in node.inputs if slot.name in ports]
     for slot in node.inputs:
         port = ports.get(slot.name)
@@ -202,6 +236,9 @@ def promote(node: Node, editor: Editor) -> None:
         slot.widget = port.name
         if editor is Editor.V1_45:
             node.views[slot.name] = _View(port.name, subgraph, port, found[1])
+            node.widgets.append(node.views[slot.name])
+        elif editor >= Editor.V1_48:
+            node.views[slot.name] = _own(found[1], port.name)
             node.widgets.append(node.views[slot.name])
         else:
             node.widgets.append(_copy(*found, port.name))
@@ -222,6 +259,11 @@ def promote_late(instance: Node) -> None:
         if slot is not None and inner is not None and widget is not None:
             slot.widget = port.name
             instance.widgets.append(_copy(inner, widget, port.name))
+
+
+def _own(widget: Widget, name: str) -> Widget:
+    """A value of the instance's own, which begins as that of the widget inside."""
+    return Widget(name, widget.value, widget.kind, options=widget.options, info=widget.info)
 
 
 def _copy(node: Node, widget: Widget, name: str) -> Widget:

@@ -63,7 +63,7 @@ def text_widget(name: str, value: Any, editor: Editor, *, is_long: bool) -> Widg
     """A text; a long one is held by a text area of the page, which until 1.45 made it all text."""
     if not is_long:
         return Widget(name, value, "text")
-    hold = _hold_text if editor is Editor.V1_45 else _hold_as_text
+    hold = _hold_text if editor >= Editor.V1_45 else _hold_as_text
     return Widget(name, value, LONG_TEXT, when_set=hold)
 
 
@@ -199,6 +199,9 @@ _MAKERS: dict[str, WidgetMaker] = {
     "GALLERIA": _holding([], "galleria"),
     "PAINTER": _holding("", "painter"),
     "CURVE": _curve,
+    "BOUNDING_BOXES": _holding([], "boundingboxes"),
+    "COLORS": _holding([], "colors"),
+    "COMPOSITOR": _holding({}, "compositor"),
     "RANGE": _holding({"min": 0.0, "max": 1.0}, "range"),
     **EXTENSION_MAKERS,
 }
