@@ -202,6 +202,11 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         """
 
         def load(server: Server) -> Workflow:
+            if isinstance(graph, (str, os.PathLike)):
+                raise WorkflowError(
+                    "run_workflow takes a graph, a dict of nodes, and no path or text; the graph "
+                    "of a file is Workflow.from_file(path).graph"
+                )
             given = plain_graph(graph)
             is_saved = isinstance(given, dict) and is_ui_format(given)
             return Workflow.from_dict(given, server.object_info() if is_saved else None)

@@ -127,6 +127,8 @@ class ImageProviderRouter:
             self._unbuilt[name] = why
         else:
             self.providers[name] = provider
+            with suppress(AttributeError):  # of a frozen class
+                provider.rebuild = provider.rebuild or (_of_package, (name,))
 
     def _rules(self) -> RoutingRules:
         file = self.routing_config_path.name
@@ -352,6 +354,14 @@ class ImageProviderRouter:
                 ask(name, provider.close)
 
 
+def _of_package(name: str) -> ImageProvider:
+    """The provider of an installed package, from the settings of the process that this runs in."""
+    router = ImageProviderRouter(Config())
+    if name not in router.providers:
+        raise ConfigurationError(router._why_absent(name))
+    return router.providers[name]
+
+
 def _wait(rest: Rest | None) -> float:
     """A sort key: who does not rest, who rests by our own guess, who said how long (seconds)."""
     if rest is None:
@@ -368,9 +378,9 @@ def _may_fall_back(attempts: list[ProviderAttempt]) -> bool:
 def _with_attempts(
     result: ImageGenerationResult, attempts: list[ProviderAttempt]
 ) -> ImageGenerationResult:
-    if attempts:
-        told = [attempt._asdict() for attempt in attempts]
-        result.metadata = {**(result.metadata or {}), "attempts": told}
+    """Metadata is a dict from here on, also of a provider that gives none: callers look into it."""
+    told = {"attempts": [attempt._asdict() for attempt in attempts]} if attempts else {}
+    result.metadata = {**(result.metadata or {}), **told}
     return result
 
 

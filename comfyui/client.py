@@ -22,6 +22,7 @@ from comfyui.outputs import OutputFile
 from comfyui.prompt_errors import parse_refusal
 from comfyui.shared_answers import SharedAnswer
 from comfyui.sockets import SocketPool
+from image_io.forking import begin_anew_after_fork
 from image_provider import (
     AuthenticationError,
     ImageGenerationError,
@@ -97,11 +98,23 @@ class ComfyUIClient:
             busy_repeats=2,
             ca_bundle=address.ca_bundle,
         )
+        self._client_id_prefix = client_id_prefix
+        self._has_job_cancel = True
+        self._begin()
+        begin_anew_after_fork(self)
+
+    def _begin(self) -> None:
         self.sockets = SocketPool(
-            address, client_id_prefix, connect_timeout=self.limits.connect, clock=clock
+            self.address,
+            self._client_id_prefix,
+            connect_timeout=self.limits.connect,
+            clock=self.clock,
         )
         self._queue = SharedAnswer(self._ask_queue)
-        self._has_job_cancel = True
+
+    def after_fork(self) -> None:
+        """Leaves the idle sockets to the process that has them: closing one would end it there."""
+        self._begin()
 
     def close(self) -> None:
         """Closes every idle connection."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import time
 import weakref
@@ -17,6 +16,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from comfyui.cancelling import CancelToken
+from image_io.forking import begin_anew_after_fork
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class LiveJobs:
         """Those of them that have called `end` themselves."""
         with _registering:
             _everywhere.add(self)
+        begin_anew_after_fork(self)
 
     @contextmanager
     def job(self) -> Iterator[CancelToken]:
@@ -108,7 +109,7 @@ class LiveJobs:
             spared = self._enders if own in self._enders else {own}
             return [token for token in tokens if self._threads.get(token, own) not in spared]
 
-    def forget(self) -> None:
+    def after_fork(self) -> None:
         """Drops all: in a forked process there are no other threads."""
         self._changed = threading.Condition()
         self._threads = {}
@@ -137,14 +138,7 @@ def end_first_at_exit() -> None:
     atexit.register(_exit)
 
 
-def _forget_all() -> None:
-    for provider in list(_everywhere):
-        provider.forget()
-
-
 _registering = threading.Lock()
 _everywhere: weakref.WeakSet[LiveJobs] = weakref.WeakSet()
 _exit = _Exit()
 end_first_at_exit()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)

@@ -16,6 +16,7 @@ from comfyui.object_info import ObjectInfo
 from comfyui.repeating import repeated
 from comfyui.replacements import Replacements, lacks_classes, read_replacements
 from comfyui.versions import version_warnings
+from image_io.forking import begin_anew_after_fork
 from image_provider import (
     AuthenticationError,
     ImageGenerationError,
@@ -51,9 +52,18 @@ class Server:
         self._object_info_at = 0.0
         self._replacements: Replacements | None = None
         self._files: dict[tuple[str, str, str], float] = {}
+        self._make_locks()
+        begin_anew_after_fork(self)
+
+    def _make_locks(self) -> None:
         self._lock = threading.Lock()
         self._lists_lock = threading.Lock()
         """Apart from the other, since lists may take long to come."""
+
+    def after_fork(self) -> None:
+        """Keeps what is known of the server; the jobs in hand are the other process's."""
+        self._make_locks()
+        self.jobs_in_hand = 0
 
     @property
     def name(self) -> str:

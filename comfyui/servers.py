@@ -24,6 +24,7 @@ from comfyui.fitting import Fit, InputFile, Rank
 from comfyui.live_jobs import end_first_at_exit
 from comfyui.repeating import repeated
 from comfyui.server import EMBEDDED, REMEMBER_SECONDS, Server
+from image_io.forking import begin_anew_after_fork
 from image_provider import (
     AuthenticationError,
     ConfigurationError,
@@ -76,6 +77,18 @@ class Servers:
         self._servers = [Server(make_client(each)) for each in addresses]
         self.number = len(addresses) or 1
         self.have_credentials = any(each.headers for each in addresses)
+        begin_anew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Leaves the embedded server to the process that runs it: this one starts its own."""
+        self._lock = threading.Lock()
+        self._forget_embedded()
+
+    def _forget_embedded(self) -> None:
+        if self._wants_embedded:
+            self._embedded = None
+            self._servers = []
+            self._known.clear()
 
     def all(self) -> list[Server]:
         """Every server; starts the embedded one when it is asked for."""
@@ -251,9 +264,7 @@ class Servers:
                 server.client.close()
             if self._embedded is not None:
                 self._embedded.stop()
-                self._embedded = None
-                self._servers = []
-                self._known.clear()
+                self._forget_embedded()
 
     def _start_embedded(self) -> None:
         try:

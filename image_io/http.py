@@ -15,19 +15,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from http.cookiejar import DefaultCookiePolicy
 from io import BytesIO
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3.exceptions
-from requests.adapters import HTTPAdapter
 
 from image_io.concealing import discreet, shown_url, unlogged_queries
 from image_io.credentials import header_value, warn_of_plain_http
+from image_io.forking import begin_anew_after_fork
 from image_io.guarding import GuardedAdapter, InvalidIPAddress, OpenHosts, RefusedPort
 from image_io.retrying import BusyRetry, ConnectionRetry, Deadline, seconds_asked
+from image_io.sessions import drop_connections, new_session
 from image_io.trust import check_bundle, named_by, tls_error
 from image_provider import (
     AuthenticationError,
@@ -46,7 +46,6 @@ MAX_REDIRECTS = 5
 _CHUNK_BYTES = 256 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
-_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class HttpSession:
         retry = ConnectionRetry.twice()
         if busy_repeats:
             retry = BusyRetry.times(busy_repeats, self._deadline, clock, sleep)
-        self._session = _new_session(self.base_url, pool_size, retry)
+        self._session = new_session(self.base_url, pool_size, retry)
         if guarded:
             self._session.trust_env = proxied
             for scheme in ("http", "https"):
@@ -133,6 +132,11 @@ class HttpSession:
                     scheme, opened, lambda: self._deadline.at - clock(), pool_size, retry
                 )
                 self._session.mount(f"{scheme}://", adapter)
+        begin_anew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Leaves the connections to the process that has them."""
+        drop_connections(self._session)
 
     def get(self, url: str, **options: Any) -> HttpResponse:
         """`request` with GET."""
@@ -281,28 +285,6 @@ class HttpSession:
             return response
         error = parse_error(response) if parse_error is not None else None
         raise error or error_for_status(response, self.name)
-
-
-class _UrlCredentials(requests.auth.AuthBase):
-    """Credentials of the URL itself, and none of the user's .netrc, where requests looks too."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        username, password = requests.utils.get_auth_from_url(request.url or "")
-        if username and "Authorization" not in request.headers:
-            requests.auth.HTTPBasicAuth(username, password)(request)
-        return request
-
-
-def _new_session(base_url: str | None, pool_size: int, retry: ConnectionRetry) -> requests.Session:
-    session = requests.Session()
-    session.auth = _UrlCredentials()
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    if base_url is not None and urlsplit(base_url).hostname in _LOOPBACK_HOSTS:
-        session.trust_env = False  # a proxy of the environment cannot reach this machine
-    adapter = HTTPAdapter(max_retries=retry, pool_maxsize=pool_size)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

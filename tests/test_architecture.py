@@ -93,7 +93,12 @@ COMMANDS = (
 )
 # Libraries that one place owns, so that their errors are mapped there and nowhere else.
 OWNERS: dict[str, str | tuple[str, ...]] = {
-    "requests": ("image_io/guarding.py", "image_io/http.py", "image_io/trust.py"),
+    "requests": (
+        "image_io/guarding.py",
+        "image_io/http.py",
+        "image_io/sessions.py",
+        "image_io/trust.py",
+    ),
     "requests_hardened": "image_io/guarding.py",
     "urllib3": ("image_io/http.py", "image_io/retrying.py"),
     "websocket": "comfyui/sockets.py",

@@ -743,6 +743,13 @@ def test_what_is_no_graph_is_an_error(provider, comfyui_server, graph):
     assert comfyui_server.stats.posts == 0
 
 
+@pytest.mark.parametrize("path", ["t2i_flux.json", Path("t2i_flux.json")])
+def test_a_path_is_no_graph_and_where_it_belongs_is_said(provider, path):
+    result = provider.run_workflow(path)
+    assert result.error_type == "workflow"
+    assert "the graph of a file is Workflow.from_file(path).graph" in result.error
+
+
 def test_a_workflow_file_is_executed(provider, tmp_path):
     bundled = Path(__file__).parent.parent / "workflows" / "comfyui"
     result = done(

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from config import Config
+from image_batches.pickling import packed
 from image_provider import (
     AllProvidersFailedError,
     AuthenticationError,
@@ -157,6 +158,18 @@ def test_an_installed_package_adds_a_provider_and_a_broken_one_is_left_out(insta
     router.close()
 
 
+def test_a_provider_of_a_package_is_built_anew_in_other_processes(install):
+    """So no state of it goes there, such as a key, and none has to pickle."""
+    install(STRANGER, good="good")
+    router = ImageProviderRouter(Config({}, None))
+    assert packed({}, router.providers) == packed({}, {})
+    build, arguments = router.providers["good"].rebuild
+    assert build(*arguments).provider_name == "good"
+    with pytest.raises(ConfigurationError, match="there is no such provider"):
+        build("absent")
+    router.close()
+
+
 def test_the_first_of_two_packages_with_one_name_is_kept(install, caplog):
     install(STRANGER, package="later_on_the_path", good="good")
     install(STRANGER, package="first_on_the_path", good="without_key")
@@ -168,6 +181,11 @@ def test_the_first_of_two_packages_with_one_name_is_kept(install, caplog):
     assert (
         "provider good of package later_on_the_path is left out: a name that another package has"
     ) in caplog.text
+
+
+def test_metadata_can_be_looked_into_whatever_a_provider_gives():
+    router = make_router(FakeProvider("plain", success("plain", metadata=None)))
+    assert router.generate(ImageGenerationRequest("a fox", provider="plain")).metadata == {}
 
 
 # The routing file

@@ -38,6 +38,7 @@ from comfyui.embedded.jobs import JobQueue
 from comfyui.embedded.options import COMFYUI_VERSION, SELF_DESCRIPTION, EmbeddedOptions
 from comfyui.embedded.routes import Api, queue_status
 from comfyui.embedded.stats import ServerStats
+from image_io.forking import begin_anew_after_fork
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class _Running:
     """What the serving thread hands over once it listens."""
 
     shop: Workshop
+    listener: socket.socket
     stop_serving: Callable[[], object]
     server: threading.Thread
     worker: threading.Thread
@@ -75,6 +77,14 @@ class EmbeddedServer:
         self._port = port
         self._own_directory: Path | None = None
         self._running: _Running | None = None
+        begin_anew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Leaves the server, its port and its folder to the process in which its threads run."""
+        running, self._running, self._own_directory = self._running, None, None
+        if running is not None:
+            atexit.unregister(self.stop)
+            running.listener.close()
 
     @property
     def address(self) -> str:
@@ -173,7 +183,7 @@ class EmbeddedServer:
         publisher = asyncio.create_task(shop.hub.publish())
         worker = _thread("work", lambda: work(shop))
         stop_serving = partial(loop.call_soon_threadsafe, stopped.set)
-        ready.set_result(_Running(shop, stop_serving, threading.current_thread(), worker))
+        ready.set_result(_Running(shop, listener, stop_serving, threading.current_thread(), worker))
         await stopped.wait()
         with contextlib.suppress(NotImplementedError):  # Windows' loop has no readers
             loop.remove_reader(listener)
