@@ -190,7 +190,7 @@ def _server_problems(examined: list[Examined]) -> Iterator[dict[str, str | None]
 
 def _folder_problems(told: dict[str, Any]) -> Iterator[dict[str, str | None]]:
     if not told["files"]["workflows"]["exists"]:
-        todo = "make that folder, or set COMFYUI_WORKFLOW_DIR; the bundled ones are not in it"
+        todo = "make that folder, or set COMFYUI_WORKFLOW_DIR; the bundled defaults go without"
         path = told["files"]["workflows"]["path"]
         yield _problem("COMFYUI_WORKFLOW_DIR", f"{path} is no folder", todo)
     cache = told["cache"]
