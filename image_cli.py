@@ -158,12 +158,16 @@ def _console() -> Console:
     try:
         from rich.console import Console
     except ModuleNotFoundError as error:
-        sys.exit(
-            f"error: {error.name} is not installed for this Python ({sys.executable}). In a copy "
-            "of the project use the Python in .venv (`python3 dev.py demo` makes it); elsewhere "
-            "install the project with `pip install .` in its folder"
-        )
+        sys.exit(f"error: {_another_python(error.name)}")
     return Console(stderr=True)
+
+
+def _another_python(lacking: str | None) -> str:
+    return (
+        f"{lacking} is not installed for this Python ({sys.executable}). In a copy of the project "
+        "use the Python in .venv (`python3 dev.py demo` makes it); elsewhere install the project "
+        "with `pip install .` in its folder"
+    )
 
 
 @contextmanager

@@ -37,6 +37,6 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         raise ImportError(
             f"the embedded server needs {error.name}, which is not installed: run "
-            f"`pip install {error.name}`, or install this project with `pip install '.[embedded]'`"
+            f'`pip install {error.name}`, or install this project with `pip install ".[embedded]"`'
         ) from error
     return getattr(server, name)

@@ -1,14 +1,11 @@
-"""What the command says before it does anything: its version, and what it lacks to start."""
+"""The version of the library, as the command tells it."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib import metadata
 
 import pytest
 
-from comfyui import embedded
 from image_cli import main
 from image_commands import version
 from tests.document_support import ROOT, tomllib
@@ -31,24 +28,3 @@ def test_the_version_is_that_of_pip_where_no_project_is(monkeypatch, tmp_path):
     assert version.library_version() == metadata.version("requests")
     monkeypatch.setattr(version, "_DISTRIBUTION", "comfyui-image-generator-that-nobody-has")
     assert version.library_version() == "unknown"
-
-
-def test_a_python_without_the_packages_is_told_which_one_has_them():
-    done = subprocess.run(
-        [sys.executable, "-S", "-m", "image_cli", "doctor"],  # -S: without site-packages
-        cwd=ROOT,
-        capture_output=True,
-        encoding="utf-8",
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: rich is not installed for this Python ({sys.executable}")
-    assert ".venv" in done.stderr and "pip install ." in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_the_embedded_server_without_aiohttp_says_how_to_get_it(monkeypatch):
-    monkeypatch.delitem(sys.modules, "comfyui.embedded.server", raising=False)
-    monkeypatch.delattr(embedded, "server", raising=False)
-    monkeypatch.setitem(sys.modules, "aiohttp", None)
-    with pytest.raises(ImportError, match="needs aiohttp.*pip install aiohttp.*'.\\[embedded\\]'"):
-        embedded.__getattr__("EmbeddedServer")
