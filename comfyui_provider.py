@@ -364,7 +364,7 @@ class ComfyUIProvider(LowLevelMethods, ImageProvider):
         except ImageGenerationError as error:
             logger.debug("identified without a server: %s", error)
             with suppress(WorkflowError):  # `generate` tells what is wrong with it
-                hashes = self.library.hashes(self._chooser.name_for(request))
+                hashes = self._chooser.hashes_for(request)
         return {
             "provider": self.provider_name,
             "model": model,

@@ -37,6 +37,7 @@ from image_commands.shared import (
     print_json,
     say,
 )
+from image_commands.version import ShowVersion
 from image_provider import ImageGenerationError
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="tell of workflow changes, found nodes and every call as they happen",
     )
+    parser.add_argument("--version", action=ShowVersion, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     generate.add_commands(commands, common)
     batch.add_commands(commands, common)
@@ -153,9 +155,19 @@ def _serve(args: argparse.Namespace, console: Console) -> int:
 
 
 def _console() -> Console:
-    from rich.console import Console
-
+    try:
+        from rich.console import Console
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {_another_python(error.name)}")
     return Console(stderr=True)
+
+
+def _another_python(lacking: str | None) -> str:
+    return (
+        f"{lacking} is not installed for this Python ({sys.executable}). In a copy of the project "
+        "use the Python in .venv (`python3 dev.py demo` makes it); elsewhere install the project "
+        "with `pip install .` in its folder"
+    )
 
 
 @contextmanager

@@ -1,18 +1,19 @@
 """Which workflow serves a request, when the request names none.
 
 Owns the three bundled defaults and the step from the FLUX family to the checkpoint family where a
-server has other models than the default needs. Pure: works on a library and an ObjectInfo.
+server has other models than the default needs. A folder of the caller's own need not hold these:
+the bundled ones stand in. Pure: works on a library and an ObjectInfo.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from comfyui.library import WorkflowLibrary
+from comfyui.library import BUNDLED_FOLDER, WorkflowLibrary
 from comfyui.object_info import ObjectInfo
 from comfyui.remembering import Remembered
 from comfyui.validation import WorkflowProblem
-from comfyui.workflow import Workflow
+from comfyui.workflow import Hashes, Workflow
 from image_provider import ImageGenerationRequest, WorkflowError
 
 DEFAULT_WORKFLOWS = {
@@ -68,6 +69,7 @@ class WorkflowChooser:
 
     def __init__(self, library: WorkflowLibrary, configured: dict[str, str]) -> None:
         self._library = library
+        self._bundled = WorkflowLibrary(BUNDLED_FOLDER)
         self._configured = configured
         self._missing = Remembered[Workflow, list[WorkflowProblem]]()
 
@@ -76,6 +78,11 @@ class WorkflowChooser:
         mode = mode_of(request)
         return request.workflow or self._configured.get(mode) or DEFAULT_WORKFLOWS[mode]
 
+    def hashes_for(self, request: ImageGenerationRequest) -> Hashes:
+        """Of the files of that workflow; raises WorkflowError when it cannot be read."""
+        name = self.name_for(request)
+        return self._holding(name, self._is_default(request)).hashes(name)
+
     def choose(self, request: ImageGenerationRequest, object_info: ObjectInfo | None) -> Choice:
         """The workflow for a request on a server with these classes and models, if known.
 
@@ -83,9 +90,10 @@ class WorkflowChooser:
         """
         mode = mode_of(request)
         name = self.name_for(request)
-        workflow = self._library.load(name, object_info)
+        is_default = self._is_default(request)
+        workflow = self._holding(name, is_default).load(name, object_info)
         chosen = Choice(name, workflow, request.model, is_default=request.workflow is None)
-        if object_info is None or request.workflow or mode in self._configured:
+        if object_info is None or not is_default:
             return chosen
         checkpoints = model_names(object_info, *_CHECKPOINT_INPUT)
         if request.model is not None:
@@ -108,7 +116,17 @@ class WorkflowChooser:
 
     def _checkpoint(self, mode: str, model: str, warnings: list[str]) -> Choice:
         name = _CHECKPOINT_WORKFLOWS[mode]
-        return Choice(name, self._library.load(name), model, warnings, is_default=True)
+        workflow = self._holding(name, True).load(name)
+        return Choice(name, workflow, model, warnings, is_default=True)
+
+    def _is_default(self, request: ImageGenerationRequest) -> bool:
+        """Whether nobody named a workflow, neither in the request nor in the settings."""
+        return not request.workflow and mode_of(request) not in self._configured
+
+    def _holding(self, name: str, is_default: bool) -> WorkflowLibrary:
+        """Where a workflow is: a default that the folder lacks is the bundled one."""
+        lacked = is_default and not (self._library.folder / name).is_file()
+        return self._bundled if lacked else self._library
 
 
 def model_names(object_info: ObjectInfo, class_type: str, input_name: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from comfyui.binding import Binding, Ignored
@@ -37,6 +38,7 @@ class ProgressReporter:
         self._clock = clock
         self._left = TimeLeft(jobs)
         self._preview: object = None
+        self._told: ProgressUpdate | None = None
         self._has_raised = False
 
     def job_changed(self, tracker: JobTracker, graph: Graph) -> None:
@@ -91,6 +93,11 @@ class ProgressReporter:
         return self._fraction
 
     def _report(self, update: ProgressUpdate) -> None:
+        """Calls back, unless it would say the same again: servers tell of a step in two ways."""
+        told = replace(update, eta_seconds=None, preview=None)
+        if told == self._told and update.preview is None:
+            return
+        self._told = told
         try:
             self._callback(update)
         except Exception:  # noqa: BLE001 - a caller's callback cannot hurt the job

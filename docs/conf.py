@@ -21,7 +21,7 @@ author = "The comfyui-image-generator authors"
 copyright = author  # noqa: A001 - Sphinx's name for it
 release = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.M)[0]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 nitpick_ignore_regex = [("py:.*", ".*")]  # types of other libraries have no page here
 

@@ -48,7 +48,7 @@ def _doctor(args: argparse.Namespace, console: Console) -> int:
 
 def _print(told: dict[str, Any]) -> None:
     packages = ", ".join(f"{name} {version or '-'}" for name, version in told["packages"].items())
-    print(f"Python {told['python']} on {told['system']}")
+    print(f"image-cli {told['version']}, Python {told['python']} on {told['system']}")
     print_table((), [(f"with {packages}",)])
     print_block("Settings (limits only where changed)", ("name", "value", "from"), _settings(told))
     print_block("Files and folders", ("what", "where", ""), _files(told))

@@ -10,7 +10,6 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from config import SETTINGS, Config
 from image_commands import doctor_servers
 from image_commands.doctor_servers import Examined
 from image_commands.servers import open_servers
+from image_commands.version import installed_version, library_version
 from image_provider import (
     AllProvidersFailedError,
     ImageGenerationError,
@@ -76,9 +76,10 @@ def diagnose(longest: float = _LONGEST_SECONDS) -> dict[str, Any]:
         "providers": [],
         "cache": {},
         "source_roots": None,
+        "version": library_version(),
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: installed_version(name) for name in PACKAGES},
     }
     try:
         config = Config()
@@ -189,7 +190,7 @@ def _server_problems(examined: list[Examined]) -> Iterator[dict[str, str | None]
 
 def _folder_problems(told: dict[str, Any]) -> Iterator[dict[str, str | None]]:
     if not told["files"]["workflows"]["exists"]:
-        todo = "make that folder, or set COMFYUI_WORKFLOW_DIR; the bundled ones are not in it"
+        todo = "make that folder, or set COMFYUI_WORKFLOW_DIR; the bundled defaults go without"
         path = told["files"]["workflows"]["path"]
         yield _problem("COMFYUI_WORKFLOW_DIR", f"{path} is no folder", todo)
     cache = told["cache"]
@@ -203,13 +204,6 @@ def _folder_problems(told: dict[str, Any]) -> Iterator[dict[str, str | None]]:
     for workflow in told["workflows"]:
         if workflow["error"] is not None:
             yield _problem(workflow["name"], workflow["error"])
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _settings(config: Config) -> list[dict[str, Any]]:

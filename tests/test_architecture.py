@@ -132,8 +132,8 @@ class Import(NamedTuple):
 
 
 def code_files() -> list[Path]:
-    """Every module of the library; not dev.py, which runs without it."""
-    files = [path for path in ROOT.glob("*.py") if path.name != "dev.py"]
+    """Every module of the library; not dev.py and setup.py, which run without it."""
+    files = [path for path in ROOT.glob("*.py") if path.name not in ("dev.py", "setup.py")]
     for package in PACKAGES:
         files += (ROOT / package).rglob("*.py")
     return sorted(files)

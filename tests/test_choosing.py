@@ -132,3 +132,31 @@ def test_a_model_that_is_asked_for_takes_its_family(model, name):
 
 def test_without_a_server_the_default_is_taken_to_have_its_models():
     assert chooser().choose(request(), None).name == "t2i_flux.json"
+
+
+@pytest.mark.parametrize("mode", IMAGES)
+def test_a_folder_of_ones_own_need_not_hold_the_defaults(mode, tmp_path):
+    own, bundled = WorkflowLibrary(tmp_path), WorkflowLibrary("workflows/comfyui")
+    for server in (server_with(FLUX_FILES), server_with(CHECKPOINTS)):
+        chosen = WorkflowChooser(own, {}).choose(request(mode), server)
+        assert chosen.workflow.graph == bundled.load(chosen.name).graph
+    default = chooser().name_for(request(mode))
+    assert WorkflowChooser(own, {}).hashes_for(request(mode)) == bundled.hashes(default)
+
+
+def test_a_default_of_the_same_name_in_the_folder_comes_first(tmp_path):
+    graph = {"1": {"class_type": "SaveImage", "inputs": {}}}
+    (tmp_path / "t2i_flux.json").write_text(json.dumps(graph), "utf-8")
+    own = WorkflowChooser(WorkflowLibrary(tmp_path), {})
+    assert list(own.choose(request(), None).workflow.graph) == ["1"]
+    assert own.hashes_for(request()) == WorkflowLibrary(tmp_path).hashes("t2i_flux.json")
+
+
+def test_what_somebody_named_or_configured_is_in_the_folder_or_nowhere(tmp_path):
+    own = WorkflowLibrary(tmp_path)
+    named = request(workflow="t2i_checkpoint.json")
+    for asked, configured in ((named, {}), (request(), {"t2i": "t2i_checkpoint.json"})):
+        with pytest.raises(WorkflowError, match="no such file"):
+            WorkflowChooser(own, configured).choose(asked, None)
+        with pytest.raises(WorkflowError, match="no such file"):
+            WorkflowChooser(own, configured).hashes_for(asked)

@@ -116,6 +116,18 @@ def test_every_block_is_of_a_kind_that_a_test_knows():
         assert set(found) <= DIRECTIVES
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_block_has_a_language(page: Path):
+    fences = re.findall(r"^ *(`{3,})(.*)$", page.read_text("utf-8"), re.MULTILINE)
+    opened = ""
+    for fence, info in fences:
+        if not opened:
+            assert info, "a block without a language, which nothing colours or runs"
+            opened = fence
+        elif fence == opened and not info:
+            opened = ""
+
+
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "json"], ids=str)
 def test_json_is_what_its_reader_takes(block: Block):
     data = json.loads(block.text)

@@ -10,6 +10,8 @@ import json
 import logging
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -24,6 +26,7 @@ import trustme
 from PIL import Image
 
 import dev
+from comfyui import embedded
 from comfyui.client import Limits
 from comfyui.embedded import EmbeddedOptions, EmbeddedServer, FailNode, StepGate
 from comfyui_provider import ComfyUIProvider
@@ -394,6 +397,22 @@ def old_python() -> str:
     return refusal(lambda: dev.refuse_old_python((3, 9, 18)), dev.SetupError)
 
 
+@message
+def another_python() -> str:
+    command = [sys.executable, "-S", "-m", "image_cli"]  # -S: without site-packages
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+    return done.stderr.strip().removeprefix("error: ")
+
+
+@message
+def no_aiohttp() -> str:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delitem(sys.modules, "comfyui.embedded.server", raising=False)
+        patched.delattr(embedded, "server", raising=False)
+        patched.setitem(sys.modules, "aiohttp", None)
+        return refusal(lambda: embedded.__getattr__("EmbeddedServer"), ImportError)
+
+
 def quoted() -> dict[str, str]:
     """What the page quotes, by the names in the info strings."""
     found = [block for block in blocks(PAGE) if block.info.startswith(KIND)]
@@ -414,7 +433,6 @@ def test_every_message_on_the_page_is_one_that_is_provoked_here() -> None:
 
 if __name__ == "__main__":  # prints them, for whoever writes the page
     import os
-    import sys
     import tempfile
 
     logging.disable(logging.CRITICAL)

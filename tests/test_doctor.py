@@ -159,9 +159,8 @@ def test_workflows_of_ones_own_are_looked_at_beside_the_bundled_ones(doctor, com
     assert found["t2i_flux.json", "bundled"]["servers"][0]["runs"]
     listed = "\n".join(problems(told))
     assert "broken.json" in listed and "it is not JSON" in listed
-    # The default one is looked for in that folder, so nothing can be made.
-    assert "workflow 't2i_flux.json': there is no such file" in listed and not told["ok"]
-    assert "checkpoint either" not in listed
+    # The folder has no default one: the bundled one is taken.
+    assert told["ok"] and told["would_use"]["workflow"] == "t2i_flux.json"
 
 
 def test_settings_are_told_with_their_source_and_without_secrets(doctor, comfyui_server):

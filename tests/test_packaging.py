@@ -27,6 +27,7 @@ CODE_FOLDERS = (
     *("comfyui", "hosted_providers", "image_batches", "image_cache", "image_commands"),
     *("image_io", "image_routing"),
 )
+NOT_PACKAGED = ("dev.py", "setup.py")
 DISTRIBUTIONS = {
     "PIL": "Pillow",
     "aiohttp": "aiohttp",
@@ -49,7 +50,7 @@ def requirements(name: str) -> list[str]:
 
 def code_files() -> list[Path]:
     packaged = [path for folder in CODE_FOLDERS for path in (ROOT / folder).rglob("*.py")]
-    return [path for path in ROOT.glob("*.py") if path.name != "dev.py"] + packaged
+    return [path for path in ROOT.glob("*.py") if path.name not in NOT_PACKAGED] + packaged
 
 
 def test_every_module_is_packaged():
@@ -157,7 +158,8 @@ def test_the_wheel_has_code_workflows_and_licence_and_nothing_else(wheel: Path):
     assert {"image_provider.py", "comfyui/py.typed", "comfyui/embedded/object_info.json"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     tops = {name.partition("/")[0] for name in names if ".dist-info" not in name}
-    own = {f"{name}.py" for name in SETUPTOOLS["py-modules"]}
+    modules = SETUPTOOLS["py-modules"]
+    own = {name + ending for name in modules for ending in (".py", "-stubs")}
     assert tops == {*own, *CODE_FOLDERS, "workflows"}
 
 
@@ -172,6 +174,31 @@ def test_the_installed_command_makes_a_picture_in_any_folder(installed: Path, tm
     )
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 1
+
+
+@pytest.mark.packaging
+def test_a_type_checker_knows_what_is_installed(installed: Path, tmp_path: Path):
+    (tmp_path / "mine.py").write_text(
+        "from comfyui import Workflow\n"
+        "from image_generator import ImageGenerator\n"
+        "reveal_type(ImageGenerator().generate('a fox'))\n"
+        "reveal_type(ImageGenerator().config.get_seconds('HOSTED_JOB_TIMEOUT'))\n"
+        "reveal_type(Workflow.from_file('fox.json'))\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--python-executable"]
+        + [installed / "python", "mine.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert re.findall(r'Revealed type is "(.+)"', done.stdout) == [
+        "image_provider.ImageGenerationResult",
+        "float",
+        "comfyui.workflow.Workflow",
+    ]
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.packaging

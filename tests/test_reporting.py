@@ -85,11 +85,30 @@ def test_each_preview_is_handed_on_once():
     reporter, updates, _ = recorder()
     tracker = JobTracker("a", CLASSES)
     tracker.feed(JobStarted("a"))
-    for data in (b"first", None, b"second"):
-        if data is not None:
-            tracker.feed(NodeImage("a", "3", data))
+    for event in (
+        NodeImage("a", "3", b"first"),
+        NodeProgress("a", "3", 1, 4),
+        NodeImage("a", "3", b"second"),
+    ):
+        tracker.feed(event)
         reporter.job_changed(tracker, GRAPH)
     assert [update.preview for update in updates] == [b"first", None, b"second"]
+
+
+def test_the_same_is_told_once():
+    reporter, updates, clock = recorder()
+    tracker = JobTracker("a", CLASSES)
+    for step in (1, 1, 2, 2):  # `progress` and `progress_state`
+        clock.now += 1.0
+        tracker.feed(NodeProgress("a", "3", step, 4))
+        reporter.job_changed(tracker, GRAPH)
+    tracker.feed(NodeImage("a", "3", b"drawn"))
+    reporter.job_changed(tracker, GRAPH)
+    reporter.job_changed(tracker, GRAPH)
+    assert [(update.step, update.preview) for update in updates] == [
+        *((1, None), (2, None)),
+        (2, b"drawn"),
+    ]
 
 
 def test_time_left_follows_the_pace_of_the_steps_without_what_came_before_them():
@@ -105,8 +124,8 @@ def test_time_left_follows_the_pace_of_the_steps_without_what_came_before_them()
     reporter.downloading()
     left = [update.eta_seconds for update in updates]
     assert left[:2] == [None, None]
-    assert left[2:5] == pytest.approx([24.0, 24.0, 21.0], abs=0.5)
-    assert left[5] == left[4]
+    assert left[2:4] == pytest.approx([24.0, 21.0], abs=0.5)
+    assert left[4] == left[3]
 
 
 def test_steps_of_an_upscaler_beside_a_sampler_are_no_pace():

@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Any:
         from comfyui.embedded import server
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"the embedded server needs {error.name}, which is not installed: "
-            "install this package with its extra [embedded]"
+            f"the embedded server needs {error.name}, which is not installed: run "
+            f'`pip install {error.name}`, or install this project with `pip install ".[embedded]"`'
         ) from error
     return getattr(server, name)
