@@ -101,11 +101,13 @@ def address():
     return provider.check().address
 
 def refuses():
-    release = os.pipe()
+    release, there = os.pipe(), os.pipe()
     if (child := os.fork()) == 0:
         os.close(release[1])
+        os.write(there[1], b"1")
         os.read(release[0], 1)
         os._exit(0)
+    os.read(there[0], 1)
     server.stop()
     code = socket.socket().connect_ex(("127.0.0.1", int(own.rpartition(":")[2])))
     os.close(release[1])
