@@ -14,10 +14,10 @@ from concurrent.futures import Executor
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from config import Config
 from image_batches import BatchCallback, run_batch
 from image_batches.pickling import PerProcess, packed, unpacked
 from image_cache import ImageCache, StoredResult, cache_key, request_parts
+from image_config import Config
 from image_provider import (
     DEFAULT_SIZE,
     MASK_KEY,

@@ -17,7 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from config import FLUX_HOSTS, Config
+from image_config import FLUX_HOSTS, Config
 from image_provider import (
     ERROR_CLASSES,
     AllProvidersFailedError,

@@ -23,10 +23,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from config import Config
 from image_cache import ImageCache, cache_key
 from image_cache.entry import ENTRY
 from image_cache.folder import FEWEST_STORES, entries, path_of, write_total
+from image_config import Config
 from image_generator import ImageGenerator
 from image_provider import ImageGenerationResult
 

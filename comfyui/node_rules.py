@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 from comfyui.graph import Graph, described
 from comfyui.replacements import Replacements
-from config import Config
+from image_config import Config
 from image_provider import WorkflowError
 
 ALLOWED = "COMFYUI_ALLOWED_NODES"

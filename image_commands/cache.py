@@ -13,10 +13,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config import Config
 from image_cache.entry import ENTRY, verify_entry
 from image_cache.folder import Entry, entries, remove, remove_rest, stale_drafts
 from image_commands.shared import FAILED, OK, add_command, add_json, plain, print_json, say
+from image_config import Config
 from image_provider import ConfigurationError
 
 if TYPE_CHECKING:

@@ -65,7 +65,7 @@ def model_folders(prefix: str = "", **kwargs: object) -> Iterable[str]:
 def workflow_names(prefix: str = "", **kwargs: object) -> Iterable[str]:
     """The names in the workflow folder, and files that can hold a workflow."""
     from comfyui.library import WORKFLOW_SUFFIXES, WorkflowLibrary
-    from config import Config
+    from image_config import Config
 
     try:
         names = WorkflowLibrary(Config().get_comfyui_workflow_dir()).names()
@@ -83,7 +83,7 @@ def provider_names(prefix: str = "", **kwargs: object) -> Iterable[str]:
 
 def style_names(prefix: str = "", **kwargs: object) -> Iterable[str]:
     """The styles, those of the user's own file too."""
-    from config import Config
+    from image_config import Config
     from style_files import load_styles
 
     try:

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 from comfyui.fitting import Rank
 from comfyui.library import WorkflowLibrary
-from config import SETTINGS, Config
 from image_commands import doctor_servers
 from image_commands.doctor_servers import Examined
 from image_commands.servers import open_servers
 from image_commands.version import installed_version, library_version
+from image_config import SETTINGS, Config
 from image_provider import (
     AllProvidersFailedError,
     ImageGenerationError,

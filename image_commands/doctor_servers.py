@@ -22,7 +22,7 @@ from comfyui.server import Server
 from comfyui.status import ServerStatus, server_status
 from comfyui.validation import WorkflowProblem
 from comfyui.workflow import Workflow
-from config import Config
+from image_config import Config
 from image_provider import ImageGenerationError, ImageGenerationRequest, WorkflowError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from comfyui.library import WorkflowLibrary
 from comfyui.object_info import ObjectInfo
 from comfyui.workflow import Workflow
-from config import Config
+from image_config import Config
 from image_provider import ConfigurationError, ImageProvider, WorkflowError
 
 FILE_HELP = "a file of yours, or a name in the workflow folder"

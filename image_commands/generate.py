@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config import Config
 from image_commands.again import make_again, recipe_of
 from image_commands.completers import provider_names, style_names, workflow_names
 from image_commands.files import own_workflow, writable_folder
@@ -31,6 +30,7 @@ from image_commands.shared import (
     say,
     whole_number,
 )
+from image_config import Config
 from image_generator import ImageGenerator
 from image_provider import (
     DEFAULT_SIZE,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from config import Config
 from image_commands.completers import model_folders
 from image_commands.servers import open_servers
 from image_commands.shared import OK, add_command, add_json, completes, print_json, print_table, say
+from image_config import Config
 from image_provider import ImageGenerationError, InvalidRequestError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from comfyui.replacements import Replacements, lacks_classes, read_replacements
 from comfyui.survey import structural_problems
 from comfyui.validation import WorkflowProblem
 from comfyui.workflow import Workflow
-from config import Config
+from image_config import Config
 from image_provider import ConfigurationError, WorkflowError
 
 if TYPE_CHECKING:

@@ -22,7 +22,6 @@ from comfyui.replacements import left_to_server
 from comfyui.survey import model_files, survey
 from comfyui.ui_format import is_ui_format
 from comfyui.workflow import Workflow
-from config import Config
 from image_commands.bind import add_bind
 from image_commands.completers import workflow_names
 from image_commands.convert import add_convert
@@ -48,6 +47,7 @@ from image_commands.shared import (
     say,
     short,
 )
+from image_config import Config
 from image_provider import ImageGenerationRequest, WorkflowError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import unquote, unquote_to_bytes
 
-from config import Config
+from image_config import Config
 from image_io.concealing import shown_url
 from image_io.pixels import MAX_PIXELS, decoded, normalised, within
 from image_provider import (

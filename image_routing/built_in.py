@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from config import Config
+from image_config import Config
 from image_provider import ConfigurationError, ImageProvider
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ SLOW = 5.0
 HANGING = 60.0
 """Seconds after which the whole run ends."""
 _RECIPE_BYTES = 64
-_OWN = ("comfyui", "hosted_providers", "image_io", "config", "routing_rules", "style_files")
+_OWN = ("comfyui", "hosted_providers", "image_io", "image_config", "routing_rules", "style_files")
 
 
 @dataclass

@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "image_request": set(),
     "image_provider": {"image_errors", "image_request"},
     "setting_checks": set(),
-    "config": {"image_provider", "setting_checks"},
+    "image_config": {"image_provider", "setting_checks"},
+    "config": {"image_config"},
     "image_io": {"image_provider"},
     "comfyui": {"image_provider", "image_io"},
     "comfyui.embedded": {"image_provider", "image_io", "comfyui"},
@@ -39,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "image_routing": {"image_provider"},
     "image_routing.built_in": {
         "image_provider",
-        "config",
+        "image_config",
         "image_io",
         "comfyui",
         "hosted_providers",
@@ -49,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "style_files": {"image_provider", "style_templates"},
     "image_provider_router": {
         "image_provider",
-        "config",
+        "image_config",
         "image_routing",
         "image_routing.built_in",
         "style_files",
@@ -58,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "image_batches": {"image_provider", "image_io", "image_cache"},
     "image_generator": {
         "image_provider",
-        "config",
+        "image_config",
         "image_io",
         "image_routing",
         "image_provider_router",
@@ -68,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "image_commands": {
         "image_provider",
-        "config",
+        "image_config",
         "comfyui",
         "comfyui_provider",
         "image_routing",
@@ -84,8 +85,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 # What a single module may import beyond its room's rule.
 EXCEPTIONS = {
     "comfyui.servers": {"comfyui.embedded"},  # starts one for the address "embedded"
-    "comfyui.node_rules": {"config"},  # COMFYUI_*_NODES binds however a provider is built
-    "image_io.source_images": {"config"},  # IMAGE_SOURCE_* binds however it is called
+    "comfyui.node_rules": {"image_config"},  # COMFYUI_*_NODES binds however a provider is built
+    "image_io.source_images": {"image_config"},  # IMAGE_SOURCE_* binds however it is called
 }
 COMMANDS = (
     "image_cli.py",
@@ -104,7 +105,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "websocket": "comfyui/sockets.py",
     "aiohttp": "comfyui/embedded/",
     "argcomplete": "image_commands/completion.py",
-    "dotenv": "config.py",
+    "dotenv": "image_config.py",
     "rich": COMMANDS,
 }
 PRINTERS = (*COMMANDS, "hosted_providers/table.py")

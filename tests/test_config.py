@@ -299,3 +299,14 @@ def test_secrets_are_all_keys_and_tokens_that_are_set():
     environ = {name: f"secret of {name}" for name in [*names, "REPLICATE_API_TOKEN"]}
     config = Config({**environ, "FLUX_HOST": "fal"}, None)
     assert sorted(config.get_secrets()) == sorted(environ.values())
+
+
+def test_an_application_may_have_a_config_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "config.py").write_text("DEBUG = True\n", "utf-8")
+    code = (
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\n"
+        "import config; from image_generator import ImageGenerator\n"
+        "import comfyui_provider, image_cli, image_routing.built_in\n"
+        "assert config.DEBUG and ImageGenerator().config.get_image_cache_dir()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
