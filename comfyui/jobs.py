@@ -307,7 +307,7 @@ class Job:
     def _timed_out(self, name: str, limit: float) -> ProviderTimeoutError:
         setting = f"COMFYUI_{name.upper()}_TIMEOUT sets the limit"
         if name == "total" and self._timeout is not None:
-            setting = "the caller's timeout is the limit"
+            setting = "The caller's timeout is the limit"
         return ProviderTimeoutError(
             f"the {name} time limit of {limit:g} s passed while the job "
             f"{describe_work(self.tracker, self._graph)}; it is cancelled. {setting}"

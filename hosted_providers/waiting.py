@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
+from image_io.forking import begin_anew_after_fork
 from image_provider import GenerationCancelledError
 
 
@@ -18,6 +19,11 @@ class Pauses:
 
     def __init__(self, sleep: Callable[[float], object] | None = None) -> None:
         self._sleep = sleep
+        self.after_fork()
+        begin_anew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begins with nobody at work: in a forked process there are no other threads."""
         self._lock = threading.Lock()
         self._ends: dict[threading.Thread, threading.Event] = {}
 

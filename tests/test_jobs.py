@@ -473,6 +473,6 @@ def test_timeout_of_the_caller_cancels_the_prompt_and_is_named_as_his():
         with pytest.raises(ProviderTimeoutError) as caught:
             attend(client, prompt_id, 0.2)
         assert "time limit of 0.2 s" in str(caught.value)
-        assert "the caller's timeout is the limit" in str(caught.value)
+        assert "The caller's timeout is the limit" in str(caught.value)
         assert queue_of(server) == ([], [])
         assert "execution_interrupted" in messages_of(server, prompt_id)
