@@ -22,6 +22,7 @@ from comfyui.claims import (
     overridden_spots,
     prefix_spots,
     titled_spots,
+    why_nowhere,
 )
 from comfyui.following import DeadEnd, Found, Spot, spots_of
 from comfyui.loras import LoraChains
@@ -106,14 +107,15 @@ class _Binder:
         for key, value in extra.items():
             if key != PREFIX_INPUT:
                 spot = named_spot(self.graph, key, self.object_info, source)
-                self._write_extra(key, value, [] if spot is None else [spot])
+                nothing = why_nowhere(self.graph, key, self.object_info) if spot is None else ""
+                self._write_extra(key, value, [] if spot is None else [spot], nothing)
         # Last, so that one node can be told of on its own.
         if PREFIX_INPUT in extra:
-            self._write_extra(PREFIX_INPUT, extra[PREFIX_INPUT], prefix_spots(self.graph))
+            spots, nothing = prefix_spots(self.graph), "no node of the workflow saves a file"
+            self._write_extra(PREFIX_INPUT, extra[PREFIX_INPUT], spots, nothing)
 
-    def _write_extra(self, key: str, value: Any, spots: list[Spot]) -> None:
+    def _write_extra(self, key: str, value: Any, spots: list[Spot], nothing: str) -> None:
         parameter = f"extra[{key!r}]"
-        nothing = "it names no node of the workflow and an input of it"
         self._claim(parameter, spots, {parameter: value}, nothing)
 
     def bind_mode(self, wants_picture: bool) -> None:

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from comfyui.following import NUMBER, TEXT, Follower, Kind, Spot
-from comfyui.graph import Graph, Node, consumers, find_by_title, title_of
+from comfyui.graph import Graph, Node, consumers, described, find_by_title, title_of
 from comfyui.object_info import ObjectInfo
 from image_provider import ImageGenerationRequest, WorkflowError
 
@@ -32,6 +32,8 @@ PARAMETERS = (
 """The request fields that a value is written for; the keys of a bindings file."""
 
 BINDINGS_SUFFIX = ".bindings.json"
+_MOST_LISTED = 12
+"""Nodes or inputs that a message lists."""
 
 PREFIX_INPUT = "filename_prefix"
 """The input of nodes that save; as a key of `extra` it means all of them."""
@@ -117,8 +119,7 @@ def overridden_spots(
             spot = named_spot(graph, place, object_info, f"{file}, {parameter}")
             if spot is None:
                 raise WorkflowError(
-                    f"{file}, {parameter}: {place!r} names no node of the workflow and an input "
-                    'of it; write "node id.input" or "node title.input"',
+                    f"{file}, {parameter}: {why_nowhere(graph, place, object_info)}",
                     file=file,
                     input_name=place,
                 )
@@ -132,8 +133,7 @@ def named_spot(graph: Graph, key: str, object_info: ObjectInfo | None, source: s
 
     Raises WorkflowError, which names `source`, for a title that several nodes have.
     """
-    dots = [index for index in range(len(key) - 1, -1, -1) if key[index] == "."]
-    splits = [(key[:index], key[index + 1 :]) for index in dots]
+    splits = _splits(key)
     for node_id, name in splits:
         if node_id in graph and _has_input(graph[node_id], name, object_info):
             return Spot(node_id, name, f"named as node {node_id}")
@@ -153,6 +153,35 @@ def named_spot(graph: Graph, key: str, object_info: ObjectInfo | None, source: s
         if node_ids:
             return Spot(node_ids[0], name, f"named by the title {title!r}")
     return None
+
+
+def why_nowhere(graph: Graph, key: str, object_info: ObjectInfo | None) -> str:
+    """What is wrong with a key for which there is no `named_spot`, and what could be meant."""
+    splits = _splits(key)
+    if not splits:
+        return f'{key!r} is no place; write "node id.input" or "node title.input"'
+    for owner, name in splits:
+        node_ids = [owner] if owner in graph else find_by_title(graph, owner)
+        if node_ids:
+            node = graph[node_ids[0]]
+            known = object_info.get(node["class_type"]) if object_info is not None else None
+            inputs = {**node["inputs"], **(known.inputs if known is not None else {})}
+            place = described(node_ids[0], node["class_type"], title_of(node))
+            return f"{place} has no input {name!r}; it has: {_first(inputs)}"
+    there = (described(i, node["class_type"], title_of(node)) for i, node in graph.items())
+    return f"there is no node {splits[0][0]!r} in the workflow; it has: {_first(there)}"
+
+
+def _splits(key: str) -> list[tuple[str, str]]:
+    """Every way to read a key as node and input, the longest name of a node first."""
+    dots = [index for index in range(len(key) - 1, -1, -1) if key[index] == "."]
+    return [(key[:index], key[index + 1 :]) for index in dots]
+
+
+def _first(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - _MOST_LISTED} more" if len(listed) > _MOST_LISTED else ""
+    return ", ".join(listed[:_MOST_LISTED]) + more if listed else "none"
 
 
 def _has_input(node: Node, name: str, object_info: ObjectInfo | None) -> bool:

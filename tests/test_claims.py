@@ -39,12 +39,24 @@ def test_a_file_that_is_none_is_an_error_naming_file_and_key(data, words):
     assert caught.value.file == "w.bindings.json"
 
 
-@pytest.mark.parametrize("place", ["", "text", "p.", "9.text", "p.clap", "Title.text"])
-def test_a_place_that_is_not_there_is_an_error_naming_file_key_and_place(place):
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("", '\'\' is no place; write "node id.input" or "node title.input"'),
+        ("text", "'text' is no place"),
+        ("p.", "node p CLIPTextEncode has no input ''; it has: text"),
+        ("9.text", "there is no node '9' in the workflow; it has: node "),
+        ("p.clap", "node p CLIPTextEncode has no input 'clap'; it has: text"),
+        ("p.model.size", "node p CLIPTextEncode has no input 'model.size'; it has: text"),
+        ("Title.text", "there is no node 'Title' in the workflow"),
+        ("s.s", "node s KSampler has no input 's'; it has: model, seed, "),
+    ],
+)
+def test_a_place_that_is_not_there_is_an_error_that_says_what_is(place, why):
     for fields in ({}, {"seed": 7}):  # whether the request has a value for it or not
         with pytest.raises(WorkflowError) as caught:
             bound(text_to_image(), {"seed": [place]}, **fields)
-        assert f"w.bindings.json, seed: {place!r} names no node" in str(caught.value)
+        assert f"w.bindings.json, seed: {why}" in str(caught.value)
         assert caught.value.file == "w.bindings.json"
 
 

@@ -273,7 +273,7 @@ def ignored_parameter() -> str:
 
 @message
 def unknown_input() -> str:
-    return ignored_in(replace(FOX, extra={"My sampler.cfg": 4.0}))
+    return ignored_in(replace(FOX, extra={"Sampler.guidance": 4.0}))
 
 
 # Pictures in
