@@ -76,6 +76,10 @@ def test_titles_are_those_of_the_file_else_of_the_class():
 def test_every_generation_of_the_editor_is_told_by_the_server():
     assert [INFOS[version].editor for version in VERSIONS] == list(Editor)
     assert ObjectInfo({}).editor is Editor.V1_48
+    own = read("object_info.0.26.0") | {
+        "CreateBoundingBoxes": {"input": {}, "python_module": "custom_nodes.boxes"}
+    }
+    assert ObjectInfo.from_dict(own).editor is Editor.V1_45, "a pack may have a class of that name"
 
 
 @pytest.mark.parametrize("name", NAMES)
