@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Binding", "BoundWorkflow", "Ignored", "bind"]
 
+_VENDOR_SEEDS = (0, 2**31 - 1)
+"""What an API node takes that does not say it."""
 _NO_TEXT = "no sampler has a text encoder on this side"
 
 
@@ -224,10 +226,27 @@ class _Binder:
         for spot in spots_of(found):
             if spot.key not in self.fixed:
                 offset = numbers.setdefault(repr(self._value(spot)), len(numbers))
-                self.bound.write("seed", spot, (seed + offset) % (MAX_SEED + 1))
+                self.bound.write("seed", spot, self._as_taken(spot, seed + offset))
         if not numbers:
             nothing = self._led("no sampler that adds noise was found")
             self._write_all("seed", seed, found, nothing)
+
+    def _as_taken(self, spot: Spot, seed: int) -> int:
+        """The seed itself, or for an API node, which takes fewer, the one that stands for it."""
+        low, high = 0, MAX_SEED
+        if self.tracer.makers:
+            low, high = self._range_of(spot) or _VENDOR_SEEDS
+        return low + (seed - low) % (high - low + 1)
+
+    def _range_of(self, spot: Spot) -> tuple[int, int] | None:
+        """The least and the largest whole number that an input takes, where its class says so."""
+        class_type = self.graph[spot.node_id]["class_type"]
+        known = self.object_info.get(class_type) if self.object_info is not None else None
+        entry = known.inputs.get(spot.input_name) if known is not None else None
+        low, high = (entry.settings.get(end) if entry else None for end in ("min", "max"))
+        if isinstance(low, int) and isinstance(high, int) and low <= high:
+            return low, high
+        return None
 
     def _steps(self, steps: int) -> None:
         found = self.tracer.steps()
@@ -313,7 +332,12 @@ class _Binder:
 
     def _led(self, nothing: str) -> str:
         """Why the links led nowhere: this, or that there is nothing to start from."""
-        return nothing if self.tracer.samplers else "no sampler feeds an output of the workflow"
+        if self.tracer.samplers:
+            return nothing
+        if self.tracer.makers:
+            names = ", ".join(map(self.tracer.name, self.tracer.makers))
+            return f"{names} has no input for it"
+        return "no sampler feeds an output of the workflow"
 
     def _write_all(self, parameter: str, value: Any, found: Sequence[Found], nothing: str) -> None:
         reasons = [item.reason for item in found if isinstance(item, DeadEnd)]

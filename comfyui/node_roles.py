@@ -27,6 +27,14 @@ TEXT_INPUTS = (
 
 The last two are of ImpactWildcardEncode: the second is filled from the first, unless it is fixed.
 """
+PROMPT_INPUTS = (
+    *("prompt", "prompt_text", "text_prompt", "text", "edit_instruction", "instructions"),
+    "texture_prompt",
+)
+"""The inputs of API nodes that say what to make, best first; under a choice their last part."""
+_API_NODES = "comfy_api_nodes"
+"""How the modules of ComfyUI's API nodes begin: what they make is made by a vendor."""
+_MADE = re.compile(r"IMAGE|VIDEO|AUDIO|SVG|MESH|FILE_3D\w*")
 _SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"})
 MODEL_FILES = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name", "checkpoint")
 _MODEL_FOLDERS = frozenset({"checkpoints", "diffusion_models", "diffusers"})
@@ -76,6 +84,20 @@ def is_sampler(node: Node, info: ObjectInfo | None = None) -> bool:
         set(SIDES) <= set(typed_inputs(node, info, "CONDITIONING"))
         and bool(typed_inputs(node, info, "MODEL"))
     )
+
+
+def is_maker(node: Node, info: ObjectInfo | None) -> bool:
+    """True for a node that makes pictures or the like without a sampler, as an API node does."""
+    described = known(node, info)
+    if described is None or not described.python_module.startswith(_API_NODES):
+        return False
+    return any(_MADE.fullmatch(output.type) for output in described.outputs)
+
+
+def inputs_called(node: Node, names: tuple[str, ...]) -> list[str]:
+    """The inputs of these names, in their order; one that comes with a choice is `choice.name`."""
+    found = [(name.rpartition(".")[2], name) for name in node["inputs"]]
+    return [name for wanted in names for last, name in found if last == wanted]
 
 
 def text_inputs(node: Node, side: str, info: ObjectInfo | None = None) -> list[str]:

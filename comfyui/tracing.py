@@ -26,9 +26,13 @@ from comfyui.following import (
 from comfyui.graph import Graph, Link, Node, as_link, links_of, output_nodes
 from comfyui.node_roles import (
     LATENT_INPUTS,
+    NEGATIVE_PROMPT,
+    PROMPT_INPUTS,
     ZERO_OUT,
     conditioning_inputs,
     has_both_sides,
+    inputs_called,
+    is_maker,
     is_sampler,
     is_text_encoder,
     makes_latent,
@@ -70,12 +74,18 @@ class Tracer(Follower):
         refining = downstream(self.samplers, takers)
         self.first_samplers = [node_id for node_id in self.samplers if node_id not in refining]
         """Those that refine no other sampler's work."""
+        self.makers = [
+            i for i in self.running if not found and is_maker(graph[i], self.object_info)
+        ]
+        """The nodes that make it by themselves, where there is no sampler."""
 
     def texts(self, side: str, *, of_noisy: bool = False) -> dict[str, list[Found]]:
         """The texts behind one side, "positive" or "negative", of every sampler, by encoder.
 
         `of_noisy` leaves out samplers that only carry on what another began, as a refiner does.
         """
+        if self.makers:
+            return self._texts_of_makers(side)
         found: dict[str, list[Found]] = {}
         for way, given in self.conditioning(self.noisy if of_noisy else self.samplers, side):
             node = self.graph[way.node_id]
@@ -88,6 +98,16 @@ class Tracer(Follower):
                 found[way.node_id] = _unique([*found.get(way.node_id, ()), *texts])
         return found
 
+    def _texts_of_makers(self, side: str) -> dict[str, list[Found]]:
+        names = PROMPT_INPUTS if side == "positive" else (NEGATIVE_PROMPT,)
+        called = {i: inputs_called(self.graph[i], names)[:1] for i in self.makers}
+        return {i: self.text_holders(i, name) for i, found in called.items() for name in found}
+
+    def of_makers(self, *names: str) -> list[Found]:
+        """The numbers of these names that the makers take, one of each."""
+        called = ((i, inputs_called(self.graph[i], names)[:1]) for i in self.makers)
+        return _unique(self.holder(i, name, NUMBER) for i, found in called for name in found)
+
     def kept(self) -> set[str]:
         """The nodes that feed an output whose pictures are not only looked at."""
         outputs = (i for i in self.outputs if not self.name(i).startswith(_NOT_KEPT))
@@ -95,6 +115,8 @@ class Tracer(Follower):
 
     def guidance(self) -> list[Found]:
         """The `guidance` inputs that the positive conditioning passes through."""
+        if self.makers:
+            return self.of_makers("guidance", "guidance_scale", "cfg_scale")
         return _unique(
             self.holder(way, "guidance", NUMBER)
             for way, _ in self.conditioning(self.samplers, "positive")
@@ -112,6 +134,8 @@ class Tracer(Follower):
 
     def seeds(self) -> list[Found]:
         """The seed of every sampler that adds noise, on itself or on its noise node."""
+        if self.makers:
+            return self.of_makers(*SEED_INPUTS)
         return _unique(
             self.holder(node_id, name, NUMBER)
             for node_id in self.noisy
@@ -122,6 +146,8 @@ class Tracer(Follower):
 
     def steps(self) -> list[Found]:
         """`steps` of each sampler, or of the scheduler that makes its sigmas."""
+        if self.makers:
+            return self.of_makers("steps")
         return _unique(self._schedule(self.samplers, "steps"))
 
     def step_ranges(self) -> Iterator[tuple[Spot, Spot]]:
@@ -171,6 +197,8 @@ class Tracer(Follower):
 
     def size(self, name: str) -> list[Found]:
         """`width` or `height` of the new latents, and of what follows the same size."""
+        if self.makers:
+            return self.of_makers(name)
         info = self.object_info
         latents = [(i, size_input(self.graph[i], name, info)) for i in self.new_latents]
         places = [(node_id, key) for node_id, key in latents if key is not None]
