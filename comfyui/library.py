@@ -36,7 +36,8 @@ class WorkflowLibrary:
     @property
     def folder(self) -> Path:
         """Where the workflows are."""
-        if not self._folder.is_absolute() and not self._folder.is_dir():
+        # With os.path, for which what may not be looked at is not there; Path would raise.
+        if not self._folder.is_absolute() and not os.path.isdir(self._folder):
             installed = _PACKAGE_ROOT / self._folder
             if installed.is_dir():
                 return installed
@@ -63,10 +64,14 @@ class WorkflowLibrary:
         """Of the workflow file and its bindings file; raises WorkflowError as `load` does."""
         return WorkflowFile.read(self._path(name)).hashes
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a file; for names of our own alone, since it checks none."""
+        return os.path.isfile(self.folder / name)
+
     def names(self) -> list[str]:
         """The workflow files in the folder and below, as `load` takes them."""
         folder = self.folder
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             return []
         files = (path for path in folder.rglob("*") if path.suffix.lower() in WORKFLOW_SUFFIXES)
         names = (path.relative_to(folder).as_posix() for path in files)
