@@ -39,7 +39,7 @@ class WorkflowLibrary:
         # With os.path, for which what may not be looked at is not there; Path would raise.
         if not self._folder.is_absolute() and not os.path.isdir(self._folder):
             installed = _PACKAGE_ROOT / self._folder
-            if installed.is_dir():
+            if os.path.isdir(installed):
                 return installed
         return self._folder
 
