@@ -53,8 +53,8 @@ class WorkflowLibrary:
         without them.
         """
         file = WorkflowFile.read(self._path(name))
-        if object_info is None:
-            return file.workflow(keep_unknown=True)
+        if object_info is None or _DATE in file.data:
+            return file.workflow(object_info, keep_unknown=True)
         key = file.path, file.hashes
         return self._loaded.get(
             object_info, key, lambda: file.workflow(object_info, keep_unknown=True)
@@ -134,6 +134,8 @@ class WorkflowLibrary:
         )
 
 
+_DATE = b"%date:"
+"""Stands in editor files for the time at which they are converted."""
 _NO_NAME = "no file can have this name"
 _LEADS_OUT = "it leads out of the workflow folder"
 _LONGEST_SHOWN = 200
