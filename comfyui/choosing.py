@@ -125,8 +125,7 @@ class WorkflowChooser:
 
     def _holding(self, name: str, is_default: bool) -> WorkflowLibrary:
         """Where a workflow is: a default that the folder lacks is the bundled one."""
-        lacked = is_default and not (self._library.folder / name).is_file()
-        return self._bundled if lacked else self._library
+        return self._bundled if is_default and not self._library.has(name) else self._library
 
 
 def model_names(object_info: ObjectInfo, class_type: str, input_name: str) -> list[str]:

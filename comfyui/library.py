@@ -36,9 +36,10 @@ class WorkflowLibrary:
     @property
     def folder(self) -> Path:
         """Where the workflows are."""
-        if not self._folder.is_absolute() and not self._folder.is_dir():
+        # With os.path, for which what may not be looked at is not there; Path would raise.
+        if not self._folder.is_absolute() and not os.path.isdir(self._folder):
             installed = _PACKAGE_ROOT / self._folder
-            if installed.is_dir():
+            if os.path.isdir(installed):
                 return installed
         return self._folder
 
@@ -52,8 +53,8 @@ class WorkflowLibrary:
         without them.
         """
         file = WorkflowFile.read(self._path(name))
-        if object_info is None:
-            return file.workflow(keep_unknown=True)
+        if object_info is None or _DATE in file.data:
+            return file.workflow(object_info, keep_unknown=True)
         key = file.path, file.hashes
         return self._loaded.get(
             object_info, key, lambda: file.workflow(object_info, keep_unknown=True)
@@ -63,10 +64,14 @@ class WorkflowLibrary:
         """Of the workflow file and its bindings file; raises WorkflowError as `load` does."""
         return WorkflowFile.read(self._path(name)).hashes
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a file; for names of our own alone, since it checks none."""
+        return os.path.isfile(self.folder / name)
+
     def names(self) -> list[str]:
         """The workflow files in the folder and below, as `load` takes them."""
         folder = self.folder
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             return []
         files = (path for path in folder.rglob("*") if path.suffix.lower() in WORKFLOW_SUFFIXES)
         names = (path.relative_to(folder).as_posix() for path in files)
@@ -129,6 +134,8 @@ class WorkflowLibrary:
         )
 
 
+_DATE = b"%date:"
+"""Stands in editor files for the time at which they are converted."""
 _NO_NAME = "no file can have this name"
 _LEADS_OUT = "it leads out of the workflow folder"
 _LONGEST_SHOWN = 200

@@ -164,9 +164,10 @@ def _from_picture(data: bytes, source: str | None, max_bytes: int) -> object:
 
 def _read(path: Path, max_bytes: int) -> bytes:
     with path.open("rb") as file:
-        # A read of so many bytes makes room for all of them first.
-        is_small = os.fstat(file.fileno()).st_size <= max_bytes
-        return file.read() if is_small else file.read(max_bytes + 1)
+        # A read makes room for all that it may give, and not each file is as long as it says.
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(size, max_bytes) + 1)
+        return data if len(data) <= size else data + file.read(max_bytes + 1 - len(data))
 
 
 def _check_size(data: bytes, source: str | None, max_bytes: int) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from hosted_providers.common import Vendor, VendorRequest
 from hosted_providers.reporting import MISREAD, add, reword
 from image_io.concealing import shown_url
+from image_io.forking import begin_anew_after_fork
 from image_io.http import REDIRECTS, HttpResponse, HttpSession, origin, retry_after
 from image_provider import (
     ConfigurationError,
@@ -59,13 +60,18 @@ class Transport:
         self._key = api_key
         self._read_timeout = read_timeout
         self._sleep = sleep
-        self._lock = threading.Lock()
+        self.after_fork()
         self._home = self._keyed_session(self.base_url)
         self._keyed = {home: self._home}
         # Where only a proxy reaches the internet, results come through it as the answers do.
         self._public = HttpSession(f"{vendor.title} results", guarded=True, proxied=True)
         # Its base URL is what keeps a proxy away from a server on this machine.
         self._configured = HttpSession(f"{vendor.title} results", self.base_url)
+        begin_anew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begins with a lock that nobody holds; the sessions see to their connections."""
+        self._lock = threading.Lock()
 
     def _keyed_session(self, base_url: str) -> HttpSession:
         return HttpSession(

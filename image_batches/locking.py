@@ -63,15 +63,15 @@ def opened_alone(path: Path) -> Iterator[tuple[BinaryIO, bool]]:
         raise _in_use(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
+        file = path.open("a+b")
+        try:
             is_locked = _try_to_lock(path, file)
-            try:
-                file.seek(0)
-                yield file, is_locked
-            finally:
-                if is_locked:
-                    with suppress(OSError):  # a disk that has become full: closing tells of it
-                        _unlock(file)
+            file.seek(0)
+            yield file, is_locked
+        finally:
+            # A full disk, which whoever wrote has been told of, must not hide what they raise.
+            with suppress(OSError), file:
+                _unlock(file)
     finally:
         del _at_work[place]
 

@@ -74,6 +74,8 @@ class ImageCache:
 
     def load(self, key: str) -> ImageGenerationResult | None:
         """The result that was stored under `key`, byte for byte; None when there is none whole."""
+        if not self.is_on:
+            return None
         path = path_of(self._root, key)
         try:
             result, used = read_entry(path)

@@ -6,6 +6,7 @@ Owns what these print and ask. Removes nothing but entries, whatever folder the 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -140,7 +141,7 @@ def _clear(args: argparse.Namespace, console: Console) -> int:
 
 def _folder() -> Path:
     folder = Path(Config().get_image_cache_dir())
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise ConfigurationError(f"{folder} is no folder; set IMAGE_CACHE_DIR to one")
     return folder
 

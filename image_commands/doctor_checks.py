@@ -234,10 +234,10 @@ def _files(config: Config) -> dict[str, Any]:
         },
         "styles": {
             "path": templates,
-            "exists": templates is not None and Path(templates).is_file(),
+            "exists": templates is not None and os.path.isfile(templates),
             "error": styles_error,
         },
-        "workflows": {"path": str(library.folder), "exists": library.folder.is_dir()},
+        "workflows": {"path": str(library.folder), "exists": os.path.isdir(library.folder)},
     }
 
 
@@ -264,7 +264,7 @@ def _hosted(router: ImageProviderRouter) -> list[dict[str, Any]]:
 def _cache(config: Config) -> dict[str, Any]:
     folder = Path(config.get_image_cache_dir())
     sizes = []
-    for path in folder.rglob("*"):
+    for path in folder.rglob("*") if os.path.isdir(folder) else ():
         with suppress(OSError):  # it is being removed
             if path.is_file():
                 sizes.append(path.stat().st_size)
@@ -280,13 +280,13 @@ def _cache(config: Config) -> dict[str, Any]:
 def _is_writable(folder: Path) -> bool:
     """Whether it can be written to, or made where it is not there; nothing is tried."""
     place = folder.absolute()
-    while not place.exists() and place != place.parent:
+    while not os.path.exists(place) and place != place.parent:
         place = place.parent
-    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    return os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)
 
 
 def _source_roots(config: Config) -> list[dict[str, Any]] | None:
     roots = config.get_image_source_roots()
     if roots is None:
         return None
-    return [{"path": str(root), "exists": root.is_dir()} for root in roots]
+    return [{"path": str(root), "exists": os.path.isdir(root)} for root in roots]

@@ -175,6 +175,11 @@ class GuardedAdapter(IPFilterAdapter):  # type: ignore[misc]
         super().close()
         self._proxied.close()
 
+    def __setstate__(self, state: Any) -> None:
+        """Begins without connections, as every adapter: nor with those through a proxy."""
+        super().__setstate__(state)
+        self._proxied.__setstate__(self._proxied.__getstate__())  # type: ignore[attr-defined]
+
 
 def _address_in(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The host as an address, also where only few take it for one, such as 2130706433."""

@@ -193,6 +193,21 @@ def test_a_full_disk_leaves_no_draft(monkeypatch):
     assert pictures() == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit to the size of files")
+def test_a_line_that_finds_no_room_ends_the_batch_as_told():
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    told = pytest.raises(ConfigurationError, match=r"the batch cannot be kept in foxes\.jsonl: ")
+    try:
+        with told, BatchStore.opened(FILE, REQUESTS) as store:
+            store.keep(0, success("fake", 0, metadata={"long": "x" * 1000}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert made() == {}
+
+
 def test_what_a_killed_batch_was_writing_is_removed_and_nothing_else():
     keep(0)
     for name in (".draft-" + "0f" * 16, ".draft-mine"):

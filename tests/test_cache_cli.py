@@ -80,6 +80,12 @@ def test_without_a_cache_there_is_nothing_to_tell_and_nothing_is_made(capsys, ac
 
 
 @pytest.mark.parametrize("action", ["info", "verify", "clear"])
+def test_a_folder_that_cannot_be_looked_into_is_as_none(capsys, monkeypatch, action):
+    monkeypatch.setenv("IMAGE_CACHE_DIR", "a" * 300)
+    assert main(["cache", action]) == 0
+
+
+@pytest.mark.parametrize("action", ["info", "verify", "clear"])
 def test_a_file_in_the_caches_place_is_told(capsys, monkeypatch, action):
     Path("file").touch()
     monkeypatch.setenv("IMAGE_CACHE_DIR", "file")

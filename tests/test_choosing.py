@@ -160,3 +160,11 @@ def test_what_somebody_named_or_configured_is_in_the_folder_or_nowhere(tmp_path)
             WorkflowChooser(own, configured).choose(asked, None)
         with pytest.raises(WorkflowError, match="no such file"):
             WorkflowChooser(own, configured).hashes_for(asked)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_as_one_that_is_not_there(tmp_path):
+    closed = WorkflowLibrary(tmp_path / ("a" * 300))  # too long a name for any disk
+    assert WorkflowChooser(closed, {}).choose(request(), None).name == "t2i_flux.json"
+    for ask in (closed.load, closed.hashes):
+        with pytest.raises(WorkflowError, match="no workflow at all"):
+            ask("t2i_flux.json")

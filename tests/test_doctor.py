@@ -223,6 +223,21 @@ def test_a_routing_file_that_is_broken_is_told(doctor, comfyui_server):
     assert told["files"]["routing"]["error"] is not None
 
 
+def test_folders_that_cannot_be_looked_into_are_told_as_those_that_are_not_there(
+    doctor, comfyui_server
+):
+    closed = str(Path("a" * 300).absolute())  # too long a name for any disk
+    names = ("COMFYUI_WORKFLOW_DIR", "IMAGE_CACHE_DIR", "IMAGE_SOURCE_ROOTS")
+    code, told = doctor(comfyui_server.address, **dict.fromkeys(names, closed))
+    listed = problems(told)
+    assert code == 0
+    for name in (names[0], names[2]):
+        assert any(problem.startswith(f"{name}: {closed} is no folder") for problem in listed)
+    _, told = doctor(comfyui_server.address, IMAGE_STYLE_TEMPLATES=closed)
+    styles = told["files"]["styles"]
+    assert not styles["exists"] and styles["error"] is not None
+
+
 def test_folders_that_are_not_there_or_cannot_be_written_to_are_told(doctor, comfyui_server):
     Path("taken").touch()
     _, told = doctor(

@@ -87,6 +87,21 @@ with EmbeddedServer(options=EmbeddedOptions(step_seconds=0)) as server:
 """)
 
 
+def test_no_lock_of_a_hosted_provider_is_shared():
+    run("""
+from hosted_providers import FluxProvider
+
+provider = FluxProvider("a key", "bfl")
+
+def asked():
+    provider.cancel_work_of([])
+    return provider._transport._session_for("https://api.us1.bfl.ai/v1").name
+
+with provider._transport._lock, provider._pauses._lock:
+    assert told_by_a_fork(asked) == "Black Forest Labs"
+""")
+
+
 def test_an_embedded_server_stays_with_its_process():
     run("""
 import logging, socket

@@ -28,6 +28,7 @@ class Proxy(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[str] = []
+        self.clients: set[tuple[str, int]] = set()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -37,6 +38,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(f"GET {self.path}")
+        self.server.clients.add(self.client_address)
         self.send_response(200)
         self.send_header("Content-Length", "7")
         self.end_headers()
@@ -122,6 +124,16 @@ def test_results_of_hosted_providers_are_fetched_through_the_proxy(proxy):
     provider.close()
 
     assert set(proxy.asked) == {"CONNECT delivery.eu.bfl.ai:443"}
+
+
+def test_a_forked_process_opens_its_own_connection_to_the_proxy(proxy):
+    with guarded(proxied=True) as session:
+        for _ in range(2):
+            session.get("http://pictures.invalid/a.png")
+        assert len(proxy.clients) == 1
+        session.after_fork()
+        session.get("http://pictures.invalid/a.png")
+    assert len(proxy.clients) == 2
 
 
 @pytest.mark.parametrize("through_proxy", [True, False])

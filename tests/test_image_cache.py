@@ -194,6 +194,8 @@ def test_a_cache_of_no_bytes_touches_no_disk(tmp_path, caplog):
     cache.store(KEY, success())
     assert cache.load(KEY) is None
     assert not cache.folder.exists() and not caplog.records
+    ImageCache(cache.folder, 10**9).store(KEY, success())
+    assert cache.load(KEY) is None, "nor is what an earlier one kept"
 
 
 def break_json(folder):

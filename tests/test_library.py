@@ -161,6 +161,13 @@ def test_a_workflow_is_parsed_once_for_the_same_files_and_lists(library, tmp_pat
     assert (changed.graph.keys(), changed.overrides) == ({"1", "2"}, bound.overrides)
 
 
+def test_a_workflow_that_names_the_time_is_converted_each_time(library, tmp_path):
+    info = ObjectInfo.from_dict({})
+    dated = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "%date:hhmmss%"}}}
+    (tmp_path / "flows" / "a.json").write_text(json.dumps(dated), encoding="utf-8")
+    assert library.load("a.json", info) is not library.load("a.json", info)
+
+
 def test_what_is_remembered_goes_with_the_lists_and_does_not_pile_up(library, tmp_path):
     info, seen = ObjectInfo.from_dict({}), []
     for number in range(200):

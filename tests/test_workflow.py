@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from comfyui import loading
 from comfyui.graph import (
     Consumer,
     Link,
@@ -225,6 +228,22 @@ def test_a_second_key_is_named_however_it_is_written(tmp_path, second):
 def test_a_file_larger_than_the_limit_is_not_read(tmp_path):
     assert "larger than 10 bytes" in refusal(tmp_path, TEXT, max_bytes=10)
     assert load(tmp_path, TEXT, max_bytes=len(TEXT)).graph == GRAPH
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="needs a file without a length")
+@pytest.mark.parametrize(("length", "is_read"), [(1000, True), (60_000, False)])
+def test_a_file_that_does_not_tell_its_length_is_read_to_the_limit(monkeypatch, length, is_read):
+    monkeypatch.setattr(loading, "MAX_BYTES", 1000)
+    reading, writing = os.pipe()
+    os.write(writing, b"x" * length)
+    os.close(writing)
+    with open(reading, "rb", buffering=0) as pipe:
+        if is_read:
+            assert loading.read_beside(Path(f"/dev/fd/{reading}")) == b"x" * length
+        else:
+            with pytest.raises(WorkflowError, match="larger than 1000 bytes"):
+                loading.read_beside(Path(f"/dev/fd/{reading}"))
+        assert bool(pipe.read(1)) is not is_read
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
