@@ -7,6 +7,8 @@ the bundled ones stand in. Pure: works on a library and an ObjectInfo.
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass, field, replace
 
 from comfyui.library import BUNDLED_FOLDER, WorkflowLibrary
@@ -15,6 +17,8 @@ from comfyui.remembering import Remembered
 from comfyui.validation import WorkflowProblem
 from comfyui.workflow import Hashes, Workflow
 from image_provider import ImageGenerationRequest, WorkflowError
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_WORKFLOWS = {
     "t2i": "t2i_flux.json",
@@ -71,6 +75,7 @@ class WorkflowChooser:
         self._library = library
         self._bundled = WorkflowLibrary(BUNDLED_FOLDER)
         self._configured = configured
+        self._warned = False
         self._missing = Remembered[Workflow, list[WorkflowProblem]]()
 
     def name_for(self, request: ImageGenerationRequest) -> str:
@@ -125,7 +130,12 @@ class WorkflowChooser:
 
     def _holding(self, name: str, is_default: bool) -> WorkflowLibrary:
         """Where a workflow is: a default that the folder lacks is the bundled one."""
-        return self._bundled if is_default and not self._library.has(name) else self._library
+        if not is_default or self._library.has(name):
+            return self._library
+        if not (self._warned or os.path.isdir(self._library.folder)):
+            self._warned = True  # once: it may be meant so
+            logger.warning("there is no workflow folder; COMFYUI_WORKFLOW_DIR names one")
+        return self._bundled
 
 
 def model_names(object_info: ObjectInfo, class_type: str, input_name: str) -> list[str]:

@@ -59,7 +59,10 @@ class Pauses:
             raise GenerationCancelledError("the generation was cancelled")
 
     def sleep(self, seconds: float) -> None:
-        """Waits; raises GenerationCancelledError as soon as the calling thread is told to end."""
+        """Waits; raises GenerationCancelledError as soon as the calling thread is told to end.
+
+        The main thread, which Ctrl-C wakes, looks at the end of the pause.
+        """
         end = self._ends.get(threading.current_thread())
         if self._sleep is not None:
             self._sleep(seconds)

@@ -144,6 +144,15 @@ def test_a_folder_of_ones_own_need_not_hold_the_defaults(mode, tmp_path):
     assert WorkflowChooser(own, {}).hashes_for(request(mode)) == bundled.hashes(default)
 
 
+def test_a_folder_that_is_not_there_is_told_of_once(tmp_path, caplog):
+    for folder, told in ((tmp_path, 0), (tmp_path / "gone", 1)):
+        caplog.clear()
+        own = WorkflowChooser(WorkflowLibrary(folder), {})
+        for _ in range(2):
+            own.choose(request("t2i"), server_with(FLUX_FILES))
+        assert caplog.text.count("there is no workflow folder; COMFYUI_WORKFLOW_DIR") == told
+
+
 def test_a_default_of_the_same_name_in_the_folder_comes_first(tmp_path):
     graph = {"1": {"class_type": "SaveImage", "inputs": {}}}
     (tmp_path / "t2i_flux.json").write_text(json.dumps(graph), "utf-8")
