@@ -43,9 +43,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What was collected stays to the end, so nobody looks through it for garbage again."""
+    """What was collected stays to the end, so nobody looks through it for garbage again.
+
+    Looking less often spares the suite another tenth of its time.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture

@@ -541,7 +541,7 @@ GRAPHS = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     GRAPHS,
     st.sets(st.sampled_from(list(KNOWN)), max_size=1),
