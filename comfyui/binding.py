@@ -336,7 +336,7 @@ class _Binder:
             return nothing
         if self.tracer.makers:
             names = ", ".join(map(self.tracer.name, self.tracer.makers))
-            return f"{names} has no input for it"
+            return f"{names} has no input that takes it"
         return "no sampler feeds an output of the workflow"
 
     def _write_all(self, parameter: str, value: Any, found: Sequence[Found], nothing: str) -> None:

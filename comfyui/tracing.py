@@ -41,7 +41,7 @@ from comfyui.node_roles import (
     text_inputs,
     typed_inputs,
 )
-from comfyui.object_info import ObjectInfo
+from comfyui.object_info import DYNAMIC_COMBO, ObjectInfo
 from comfyui.switches import held_value
 
 SEED_INPUTS = ("seed", "noise_seed", "noise")
@@ -236,7 +236,18 @@ class Tracer(Follower):
         return list(dict.fromkeys(way.node_id for way in ways))
 
     def model_files(self) -> list[Found]:
-        """The inputs of the model loaders that name a file."""
+        """The inputs of the model loaders that name a file, or of the makers that name a model.
+
+        Not one whose choice brings other inputs along.
+        """
+        if self.makers:
+            plain = (i for i in self.makers if "model" in self.graph[i]["inputs"])
+            dynamic = {
+                i
+                for i in self.makers
+                if "model" in typed_inputs(self.graph[i], self.object_info, DYNAMIC_COMBO)
+            }
+            return _unique(self.holder(i, "model", TEXT) for i in plain if i not in dynamic)
         named = ((i, model_file(self.graph[i], self.object_info)) for i in self.model_loaders())
         return _unique(self.holder(i, name, TEXT) for i, name in named if name is not None)
 

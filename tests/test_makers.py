@@ -28,6 +28,7 @@ INFO = ObjectInfo.from_dict(
             height=["INT", {"min": 64, "max": 2048}],
             steps=["INT", {}],
             guidance=["FLOAT", {}],
+            model=[["one", "two"], {}],
         ),
         "MakesVideo": described(["VIDEO"], prompt=["STRING", {}], image=["IMAGE", {}]),
         "Chooses": described(["VIDEO"], model=["COMFY_DYNAMICCOMBO_V3", {"options": []}]),
@@ -49,6 +50,7 @@ MAKER = node(
     height=64,
     steps=1,
     guidance=1.0,
+    model="one",
 )
 SAVER = node("SaveImage", images=["1", 0])
 
@@ -67,7 +69,8 @@ def reasons(result):
 
 def test_it_takes_what_it_has_an_input_for():
     given = {"negative_prompt": "rain", "width": 512, "height": 256, "seed": 7, "steps": 9}
-    result = bound({"1": MAKER, "2": SAVER}, **given, guidance_scale=2.5, strength=0.5)
+    more = {"guidance_scale": 2.5, "model": "two", "strength": 0.5}
+    result = bound({"1": MAKER, "2": SAVER}, **given, **more)
     assert result.graph["1"]["inputs"] == {
         "prompt": "a fox",
         "negative_prompt": "rain",
@@ -76,8 +79,9 @@ def test_it_takes_what_it_has_an_input_for():
         "height": 256,
         "steps": 9,
         "guidance": 2.5,
+        "model": "two",
     }
-    assert reasons(result) == {"strength": "MakesImage 1 has no input for it"}
+    assert reasons(result) == {"strength": "MakesImage 1 has no input that takes it"}
 
 
 @pytest.mark.parametrize(("seed", "taken"), [(1, 1), (0, 65535), (65536, 1), (2**53 - 1, 31)])
@@ -92,6 +96,8 @@ def test_one_that_does_not_say_its_seeds_takes_31_bits():
     result = bound({"1": maker, "2": SAVER}, seed=2**31 + 5)
     assert places(result) == {"prompt": "1.model.prompt", "seed": "1.model.seed"}
     assert result.graph["1"]["inputs"]["model.seed"] == 5
+    other = bound({"1": maker, "2": SAVER}, model="n")
+    assert other.graph["1"]["inputs"]["model"] == "m", "another has other inputs"
 
 
 def test_a_text_that_arrives_by_a_link_is_set_where_it_is_kept():
@@ -105,7 +111,7 @@ def test_what_only_changes_pictures_takes_the_seed_and_no_text():
     graph = {"1": node("Erases", image=["3", 0], seed=1), "2": SAVER, "3": MAKER}
     assert places(bound(graph, seed=7)) == {"prompt": "3.prompt", "seed": "3.seed"}
     alone = {"1": node("Erases", image=["3", 0]), "2": SAVER, "3": node("LoadImage", image="a.png")}
-    assert reasons(bound(alone))["prompt"] == "Erases 1 has no input for it"
+    assert reasons(bound(alone))["prompt"] == "Erases 1 has no input that takes it"
 
 
 def test_several_with_texts_of_their_own_are_an_error_that_shows_what_to_write():
