@@ -13,6 +13,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Imported, not registered as a plugin: an installed copy has registered it already.
 from comfyui.embedded.pytest_plugin import comfyui_server  # noqa: F401
@@ -22,6 +23,12 @@ from tests.key_watch import KeyWatch, planted
 
 _PLANTED = ("COMFYUI_API_KEY", "COMFY_ORG_API_KEY", "A_STRANGERS_SECRET")
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_NAMES = {*(setting.name for setting in SETTINGS), *_PROXY_VARIABLES, *CA_VARIABLES}
+_FOREIGN = _NAMES | {name.lower() for name in _NAMES}
+
+# The fuzz targets look deeper, for as long as somebody says.
+settings.register_profile("suite", max_examples=50)
+settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,10 +72,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting, proxy or certificate of the machine reaches a test."""
-    settings = (setting.name for setting in SETTINGS)
-    for name in (*settings, *_PROXY_VARIABLES, *CA_VARIABLES):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+    for name in _FOREIGN.intersection(os.environ):
+        monkeypatch.delenv(name)
     for name in _PLANTED:
         monkeypatch.setenv(name, planted(f"of-{name}"))
 
