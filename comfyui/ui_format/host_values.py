@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from comfyui.ui_format.model import InputSlot, Node, Widget
+from comfyui.ui_format.subgraphs import OWN, listed_widgets
 
-_PROXIES = "proxyWidgets"
 _SET_ASIDE = "proxyWidgetErrorQuarantine"
-_OWN = "-1"
 
 
 def take(node: Node, values: Any) -> None:
@@ -22,11 +21,11 @@ def take(node: Node, values: Any) -> None:
     for name, value in _set_aside(node):
         _give(node, node.input(name), value)
     for (owner, name), value in zip(
-        _listed(node), values if isinstance(values, list) else (), strict=False
+        listed_widgets(node), values if isinstance(values, list) else (), strict=False
     ):
         if value is None:
             continue
-        slot = node.input(name) if owner == _OWN else _input_for(node, owner, name)
+        slot = node.input(name) if owner == OWN else _input_for(node, owner, name)
         if slot is not None:
             _give(node, slot, value)
             continue
@@ -41,22 +40,12 @@ def _give(node: Node, slot: InputSlot | None, value: Any) -> None:
         widget.set(node, value)
 
 
-def _listed(node: Node) -> list[tuple[str, str]]:
-    """The widgets that an older editor promoted: the node inside, and the name of its widget."""
-    listed = node.properties.get(_PROXIES)
-    return [
-        (str(entry[0]), entry[1])
-        for entry in (listed if isinstance(listed, list) else ())
-        if isinstance(entry, list) and len(entry) > 1 and isinstance(entry[1], str)
-    ]
-
-
 def _set_aside(node: Node) -> Iterator[tuple[str, Any]]:
     """Inputs by name, and their values, where the list of an older editor named the node itself."""
     entries = node.properties.get(_SET_ASIDE)
     for entry in reversed(entries if isinstance(entries, list) else []):
         original = entry.get("originalEntry") if isinstance(entry, dict) else None
-        if not (isinstance(original, list) and len(original) > 1 and original[0] == _OWN):
+        if not (isinstance(original, list) and len(original) > 1 and original[0] == OWN):
             continue
         if isinstance(original[1], str) and entry.get("hostValue") is not None:
             yield original[1], entry["hostValue"]

@@ -36,7 +36,8 @@ MAX_LEVELS = 50
 PROXIES = "proxyWidgets"
 _EXPOSED = "previewExposures"
 """A property that 1.48 gives the node of a subgraph."""
-_OWN = "-1"
+OWN = "-1"
+"""In a list of promoted widgets: the node itself, in place of one inside."""
 _ELEMENTS = frozenset({LONG_TEXT, "multiselect", "audioUI"})
 """Kinds of widgets that an element of the page holds."""
 
@@ -272,33 +273,38 @@ def _copy(node: Node, widget: Widget, name: str) -> Widget:
     return replace(widget, name=name, when_set=None, written=None)
 
 
+def listed_widgets(node: Node) -> list[tuple[str, str]]:
+    """The widgets that an older editor promoted: the id of the node inside, the widget's name."""
+    listed = node.properties.get(PROXIES)
+    return [
+        (str(entry[0]), entry[1])
+        for entry in (listed if isinstance(listed, list) else ())
+        if isinstance(entry, list) and len(entry) > 1 and isinstance(entry[1], str)
+    ]
+
+
 def arrange_proxies(node: Node, values: Any) -> None:
     """Replaces promoted widgets by those that the file lists, as 1.35 does.
 
     An entry of the list is a promoted widget, or stands for a widget inside by its node's id.
     """
-    proxies = node.properties.get(PROXIES)
-    listed = [
-        (str(entry[0]), entry[1])
-        for entry in (proxies if isinstance(proxies, list) else ())
-        if isinstance(entry, list) and len(entry) > 1 and isinstance(entry[1], str)
-    ]
+    listed = listed_widgets(node)
     if not listed:
         return
     names = {name for _, name in listed}
     arranged = []
     for owner, name in listed:
-        own = node.widget(name) if owner == _OWN else None
+        own = node.widget(name) if owner == OWN else None
         if own is not None:
             arranged.append(own)
-        elif owner != _OWN:
+        elif owner != OWN:
             arranged.append(Widget(f"{owner}: {name}", is_saved=False))
     node.widgets = [widget for widget in node.widgets if widget.name not in names] + arranged
     for (owner, name), value in zip(
         listed, values if isinstance(values, list) else (), strict=False
     ):
         widget = node.widget(name)
-        if owner == _OWN and widget is not None and value is not None:
+        if owner == OWN and widget is not None and value is not None:
             widget.set(node, value)
 
 
