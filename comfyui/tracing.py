@@ -241,15 +241,16 @@ class Tracer(Follower):
         Not one whose choice brings other inputs along.
         """
         if self.makers:
-            plain = (i for i in self.makers if "model" in self.graph[i]["inputs"])
-            dynamic = {
-                i
-                for i in self.makers
-                if "model" in typed_inputs(self.graph[i], self.object_info, DYNAMIC_COMBO)
-            }
-            return _unique(self.holder(i, "model", TEXT) for i in plain if i not in dynamic)
+            return _unique(
+                self.holder(i, "model", TEXT) for i in self.makers if self._names_model(i)
+            )
         named = ((i, model_file(self.graph[i], self.object_info)) for i in self.model_loaders())
         return _unique(self.holder(i, name, TEXT) for i, name in named if name is not None)
+
+    def _names_model(self, maker: str) -> bool:
+        node = self.graph[maker]
+        brings_inputs = "model" in typed_inputs(node, self.object_info, DYNAMIC_COMBO)
+        return "model" in node["inputs"] and not brings_inputs
 
     def users(self, node_id: str, slot: int) -> set[str]:
         """The classes of the nodes that take this output."""
