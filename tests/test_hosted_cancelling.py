@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import json
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -38,6 +39,15 @@ def asked():
         yield event
 
 
+@pytest.fixture
+def heeded():
+    """Ctrl-C raises KeyboardInterrupt, also in a run that was started to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_ctrl_c_in_a_batch_cancels_the_job_at_the_vendor(asked):
     cancelled = responses.put(CANCEL, status=202)
     generator = ImageGenerator(Config({"FAL_KEY": KEY, "FLUX_HOST": "fal"}, env_file=None))
